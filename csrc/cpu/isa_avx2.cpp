@@ -1,0 +1,23 @@
+// Every kernel family compiled for one instruction set. The standard headers come first, before the target
+// changes: an inline function of theirs compiled for a higher set could be the copy that the linker keeps for
+// all.
+#include "cpu/isa_prelude.hpp"
+
+#ifdef GENKERN_X86_ISA
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+
+#define GENKERN_ISA isa_avx2
+#define GENKERN_VECTOR_BYTES 32
+#include "cpu/isa_kernels.inc"
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

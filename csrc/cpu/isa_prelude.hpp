@@ -1,0 +1,19 @@
+// What the kernels of every family may include: standard headers and headers without ISA-dependent code.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#include <immintrin.h>
+#endif
+
+#include "support/isa.hpp"
+#include "support/lapack.hpp"
+#include "support/thread_pool.hpp"
+#include "support/view.hpp"

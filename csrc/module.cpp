@@ -1,0 +1,14 @@
+#include <pybind11/pybind11.h>
+
+namespace py = pybind11;
+
+void bind_support(py::module_& m);
+void bind_least_squares(py::module_& m);
+void bind_features(py::module_& m);
+
+PYBIND11_MODULE(_native, m) {
+  m.doc() = "Compiled kernels of genkern; use the functions of the package instead.";
+  bind_support(m);
+  bind_least_squares(m);
+  bind_features(m);
+}

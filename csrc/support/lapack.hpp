@@ -1,0 +1,41 @@
+// BLAS and LAPACK from SciPy's capsules (scipy.linalg.cython_blas, cython_lapack): the library that SciPy
+// itself uses, without a link-time dependency. The capsule's name is the C signature, and it is checked.
+#pragma once
+
+#include <string>
+
+namespace genkern {
+
+template <class T>
+struct Lapack {
+  // C = alpha op(A) op(B) + beta C: transa, transb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc.
+  void (*gemm)(char*, char*, int*, int*, int*, T*, T*, int*, T*, int*, T*, T*, int*);
+  // Thin SVD by divide and conquer: jobz, m, n, A, lda, s, U, ldu, VT, ldvt, work, lwork, iwork, info.
+  void (*gesdd)(char*, int*, int*, T*, int*, T*, T*, int*, T*, int*, T*, int*, int*, int*);
+  // Thin SVD by QR iteration, slower and surer: jobu, jobvt, m, n, A, lda, s, U, ldu, VT, ldvt, work, lwork,
+  // info.
+  void (*gesvd)(char*, char*, int*, int*, T*, int*, T*, T*, int*, T*, int*, T*, int*, int*);
+};
+
+// Looks the functions up once; call it with the GIL held before any kernel that uses them. Throws
+// std::runtime_error when SciPy lacks a function or its signature is not the expected one.
+void load_lapack();
+
+// The functions, after load_lapack().
+template <class T>
+const Lapack<T>& lapack();
+
+// Holds the BLAS library at one thread for as long as any guard lives (the setting belongs to the process, so
+// guards are counted). Does nothing where the library has no such switch: MKL or Accelerate builds, say.
+class SingleThreadedBlas {
+ public:
+  SingleThreadedBlas();
+  ~SingleThreadedBlas();
+  SingleThreadedBlas(const SingleThreadedBlas&) = delete;
+  SingleThreadedBlas& operator=(const SingleThreadedBlas&) = delete;
+};
+
+// Name of the thread switch in use ("" if none was found), after load_lapack().
+std::string blas_thread_switch();
+
+}  // namespace genkern

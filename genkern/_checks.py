@@ -1,0 +1,143 @@
+"""Every argument check. Only these functions raise for a user's input; each message names the argument."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from genkern import _arrays
+
+Array = np.ndarray[Any, Any]
+MAX_THREADS = 1024
+
+
+def real_arrays(**arguments: Any) -> tuple[list[Array], _arrays.Library]:
+    """NumPy views of the arguments in their common dtype, float32 or float64, and the caller's array library.
+
+    Integers and booleans become float64. A copy is made only where the dtype changes or the memory is not addressable
+    in whole elements (byte-swapped, misaligned, a field of a record).
+    """
+    library = _arrays.library_of(arguments)
+    views = {name: _arrays.to_numpy(name, value) for name, value in arguments.items()}
+    for name, view in views.items():
+        if view.dtype.kind == "c":
+            raise TypeError(f"{name} must be real, got complex dtype {view.dtype}")
+        if not (view.dtype.kind in "biu" or view.dtype in (np.float32, np.float64)):
+            raise TypeError(f"{name} must have dtype float32, float64 or an integer one, got {view.dtype}")
+    single = all(view.dtype == np.float32 for view in views.values())
+    dtype = np.dtype(np.float32 if single else np.float64)
+    return [_addressable(view.astype(dtype, copy=False)) for view in views.values()], library
+
+
+def _addressable(view: Array) -> Array:
+    whole = all(
+        stride % view.itemsize == 0
+        for stride, extent in zip(view.strides, view.shape, strict=True)
+        if extent > 1
+    )
+    return view if whole and view.flags.aligned else view.copy()
+
+
+def minimum_axes(name: str, view: Array, axes: int, shape: str) -> None:
+    """Require at least `axes` axes."""
+    if view.ndim < axes:
+        raise ValueError(f"{name} must have shape {shape}, got {view.shape}")
+
+
+def broadcast_batch(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Shape that the batch axes of all arguments broadcast to."""
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        listing = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"batch axes must broadcast, got {listing}") from None
+
+
+def nonnegative(name: str, value: Any) -> Array:
+    """Finite array of numbers >= 0 in float64."""
+    (view,), _ = real_arrays(**{name: value})
+    view = view.astype(np.float64, copy=False)
+    if not np.all(np.isfinite(view)) or np.any(view < 0):
+        bad = view[~(np.isfinite(view) & (view >= 0))].flat[0]
+        raise ValueError(f"{name} must be finite and >= 0, got {bad}")
+    return view
+
+
+def real_number(
+    name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
+) -> float:
+    """One finite real number in [low, high], or in (low, high) if `strict`."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.number)):
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+    number = float(value.real)
+    inside = low < number < high if strict else low <= number <= high
+    if not (math.isfinite(number) and inside):
+        bounds = [f"> {low:g}" if strict else f">= {low:g}"] if low > -math.inf else []
+        bounds += [f"< {high:g}" if strict else f"<= {high:g}"] if high < math.inf else []
+        raise ValueError(f"{name} must be finite{''.join(' and ' + bound for bound in bounds)}, got {value}")
+    return number
+
+
+def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
+    """One integer in [low, high]."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Integral, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+    number = int(value)
+    if number < low or (high is not None and number > high):
+        bounds = f">= {low}" if high is None else f"in [{low}, {high}]"
+        raise ValueError(f"{name} must be {bounds}, got {number}")
+    return number
+
+
+def choice(name: str, value: Any, options: tuple[str, ...]) -> str:
+    """One of a set of names."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}")
+    return value
+
+
+def output(
+    out: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    library: _arrays.Library,
+    inputs: Mapping[str, Array],
+) -> Array:
+    """Memory for the result: fresh, or the caller's `out` (C-contiguous, writeable, apart from every input)."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if isinstance(out, (list, tuple)) or not (isinstance(out, np.ndarray) or hasattr(out, "__dlpack__")):
+        raise TypeError(f"out must be an array, got {type(out).__name__}")
+    out_library = _arrays.library_of({"out": out})
+    if out_library.name != library.name:
+        raise TypeError(f"out must be an array of {library.name} as the input is, got {out_library.name}")
+    if library.name == "jax":
+        raise TypeError("out must be writeable, got a JAX array (they are immutable)")
+    view = _arrays.to_numpy("out", out)
+    if view.shape != shape:
+        raise ValueError(f"out must have shape {shape}, got {view.shape}")
+    if view.dtype != dtype:
+        raise TypeError(f"out must have dtype {dtype}, got {view.dtype}")
+    if not view.flags.writeable:
+        raise ValueError("out must be writeable, got a read-only array")
+    if not (view.flags.c_contiguous and view.flags.aligned):
+        raise ValueError(f"out must be C-contiguous and aligned, got strides {view.strides}")
+    for name, array in inputs.items():
+        if np.may_share_memory(view, array):
+            raise ValueError(f"out must not overlap {name}, got arrays that share memory")
+    return view
+
+
+def threads(n_threads: Any) -> int:
+    """Thread count; None is every core that this process may use."""
+    if n_threads is None:
+        affinity = getattr(os, "sched_getaffinity", None)
+        return min(len(affinity(0)) if affinity is not None else (os.cpu_count() or 1), MAX_THREADS)
+    return integer("n_threads", n_threads, low=1, high=MAX_THREADS)

@@ -1,0 +1,1 @@
+"""The definitions: plain float64 NumPy, one loop per batch item."""

@@ -1,0 +1,103 @@
+"""The one table (function, backend) -> implementation, imported when first used."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from genkern.errors import BackendUnavailable
+
+BACKENDS = ("reference", "cpp", "numba", "cupy")
+
+_TABLE: dict[str, dict[str, str]] = {
+    "lstsq": {
+        "reference": "genkern._reference.least_squares",
+        "cpp": "genkern._native",
+        "numba": "genkern._numba.least_squares",
+    },
+    "ridge_path": {
+        "reference": "genkern._reference.least_squares",
+        "cpp": "genkern._native",
+        "numba": "genkern._numba.least_squares",
+    },
+    "gd_path": {
+        "reference": "genkern._reference.least_squares",
+        "cpp": "genkern._native",
+        "numba": "genkern._numba.least_squares",
+    },
+    "singular_values": {
+        "reference": "genkern._reference.least_squares",
+        "cpp": "genkern._native",
+        "numba": "genkern._numba.least_squares",
+    },
+    "random_features": {
+        "reference": "genkern._reference.features",
+        "cpp": "genkern._native",
+        "numba": "genkern._numba.features",
+    },
+}
+
+
+@cache
+def unavailable(backend: str) -> str | None:
+    """Why a backend cannot run on this machine, or None if it can."""
+    if backend == "cpp":
+        if importlib.util.find_spec("genkern._native") is None:
+            return "the compiled module genkern._native is not installed (built with GENKERN_NO_EXTENSION=1?)"
+        try:
+            importlib.import_module("genkern._native").isa()
+        except (ImportError, ValueError, RuntimeError) as error:
+            return f"the compiled module does not load: {error}"
+    elif backend == "numba":
+        try:
+            importlib.import_module("numba")
+        except ImportError as error:
+            return f"numba does not import: {error}"
+    elif backend == "cupy":
+        return "this version of genkern has no GPU kernels yet"
+    return None
+
+
+def default_backend() -> str:
+    """Backend of host arrays when the caller names none."""
+    return "cpp" if unavailable("cpp") is None else "numba"
+
+
+def resolve(function: str, backend: str | None) -> Callable[..., Any]:
+    """Implementation of a public function by a backend (None: the default one of this machine)."""
+    table = _TABLE[function]
+    if backend is None:
+        backend = default_backend()
+    elif not isinstance(backend, str) or backend not in BACKENDS:
+        raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
+    reason = unavailable(backend)
+    if reason is None and backend not in table:
+        reason = f"{function} has no {backend} version (it has {', '.join(table)})"
+    if reason is not None:
+        raise BackendUnavailable(f"backend={backend!r} cannot run: {reason}")
+    implementation: Callable[..., Any] = getattr(importlib.import_module(table[backend]), function)
+    return implementation
+
+
+def backends() -> dict[str, str]:
+    """State of every backend on this machine: "available (...)" or "unavailable: reason"."""
+    default = default_backend()
+    report = {}
+    for backend in BACKENDS:
+        reason = unavailable(backend)
+        if reason is not None:
+            report[backend] = f"unavailable: {reason}"
+            continue
+        details = ["default"] if backend == default else []
+        if backend == "cpp":
+            native = importlib.import_module("genkern._native")
+            details.append(f"instruction set {native.isa()} of {', '.join(native.available_isas())}")
+            switch = native.blas_thread_switch()
+            details.append(f"BLAS threads held by {switch}" if switch else "BLAS threads cannot be held")
+        elif backend == "numba":
+            details.append(f"numba {importlib.import_module('numba').__version__}")
+        report[backend] = "available" + (f" ({'; '.join(details)})" if details else "")
+    return report

@@ -1,0 +1,1 @@
+"""Studies: one file per claim of the field."""

@@ -1,0 +1,47 @@
+"""Build of the compiled module; everything else is declared in pyproject.toml.
+
+GENKERN_NO_EXTENSION=1   install without the compiled module (no compiler is used; the numba backend runs)
+GENKERN_SANITIZE=...     build with -fsanitize=..., for example "address,undefined" or "thread"
+GENKERN_WERROR=1         treat compiler warnings as errors
+"""
+
+import os
+import sys
+from glob import glob
+
+from setuptools import setup
+
+ext_modules = []
+if os.environ.get("GENKERN_NO_EXTENSION", "0") in ("", "0"):
+    from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, naive_recompile
+
+    ParallelCompile("GENKERN_BUILD_JOBS", needs_recompile=naive_recompile, default=0).install()
+    extension = Pybind11Extension(
+        "genkern._native",
+        sorted(glob("csrc/**/*.cpp", recursive=True)),
+        include_dirs=["csrc"],
+        depends=sorted(glob("csrc/**/*.hpp", recursive=True) + glob("csrc/**/*.inc", recursive=True)),
+        cxx_std=17,
+    )
+    if sys.platform != "win32":
+        # No fast-math and no implicit contraction: a fused multiply-add stands where a kernel asks for it.
+        extension.extra_compile_args += [
+            "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-pthread",
+        ]  # fmt: skip
+        if sys.platform == "linux":
+            # GCC warns of vector arguments whose passing depends on the instruction set; ours are all inlined.
+            extension.extra_compile_args += ["-Wno-psabi"]
+            extension.extra_link_args += ["-pthread", "-ldl"]
+        if sanitizers := os.environ.get("GENKERN_SANITIZE"):
+            extension.extra_compile_args += [
+                f"-fsanitize={sanitizers}",
+                "-fno-omit-frame-pointer",
+                "-g",
+                "-O1",
+            ]
+            extension.extra_link_args += [f"-fsanitize={sanitizers}"]
+        if os.environ.get("GENKERN_WERROR", "0") not in ("", "0"):
+            extension.extra_compile_args += ["-Werror"]
+    ext_modules.append(extension)
+
+setup(ext_modules=ext_modules)
