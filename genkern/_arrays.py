@@ -68,7 +68,7 @@ def library_of(arguments: dict[str, Any]) -> Library:
         return NUMPY
     value = found[1]
     if array_api_compat.is_torch_array(value):
-        import torch  # type: ignore[import-not-found]
+        import torch
 
         return Library("torch", torch.from_dlpack)
     if array_api_compat.is_jax_array(value):
@@ -82,25 +82,19 @@ def library_of(arguments: dict[str, Any]) -> Library:
 def to_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
     """NumPy view (or copy, where no view is possible) of one argument."""
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(
-            f"{name} must be a plain array, got a masked array; fill or drop the masked entries first"
-        )
+        raise TypeError(f"{name} must be a plain array, got a masked array; fill or drop the masked entries first")
     if isinstance(value, np.ndarray):
         return np.asarray(value)
     if array_api_compat.is_torch_array(value):
         if value.requires_grad:
-            raise TypeError(
-                f"{name} must not require a gradient (genkern does not differentiate): detach() it"
-            )
+            raise TypeError(f"{name} must not require a gradient (genkern does not differentiate): detach() it")
         if value.layout.__repr__() != "torch.strided":
             raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
         try:
             # Not through DLPack: NumPy marks what comes from a tensor's unversioned capsule as read-only.
             return np.asarray(value.resolve_neg().numpy())
         except TypeError as error:  # bfloat16 and the like have no NumPy dtype
-            raise TypeError(
-                f"{name} must have dtype float32, float64 or an integer one, got {value.dtype}"
-            ) from error
+            raise TypeError(f"{name} must have dtype float32, float64 or an integer one, got {value.dtype}") from error
     if hasattr(value, "__dlpack__") and not isinstance(value, np.generic):
         try:
             return np.from_dlpack(value)
@@ -115,7 +109,7 @@ def to_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
 
 
 def _to_jax(array: np.ndarray[Any, Any]) -> Any:
-    import jax.numpy  # type: ignore[import-not-found]
+    import jax.numpy
 
     return jax.numpy.asarray(array)  # float64 stays float64 where jax_enable_x64 is set, as everywhere in JAX
 

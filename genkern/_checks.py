@@ -36,9 +36,7 @@ def real_arrays(**arguments: Any) -> tuple[list[Array], _arrays.Library]:
 
 def _addressable(view: Array) -> Array:
     whole = all(
-        stride % view.itemsize == 0
-        for stride, extent in zip(view.strides, view.shape, strict=True)
-        if extent > 1
+        stride % view.itemsize == 0 for stride, extent in zip(view.strides, view.shape, strict=True) if extent > 1
     )
     return view if whole and view.flags.aligned else view.copy()
 

@@ -57,8 +57,7 @@ struct Module {
     if (table == nullptr) {
       PyErr_Clear();
       Py_XDECREF(module);
-      throw std::runtime_error("genkern needs " + this->name +
-                               " with its __pyx_capi__ table: is SciPy broken?");
+      throw std::runtime_error("genkern needs " + this->name + " with its __pyx_capi__ table: is SciPy broken?");
     }
   }
   ~Module() {
