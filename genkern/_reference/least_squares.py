@@ -131,7 +131,7 @@ def _svd(A: Array) -> tuple[Array, Array, Array]:
 
 
 def _ridge_filter(modes: _Modes, ridge: float) -> tuple[Array, int]:
-    """s / (s^2 + ridge) of the scaled s as (numbers, binary exponent), without over- or underflow on the way."""
+    """Gains s / (s^2 + ridge) of the scaled s as (numbers, binary exponent), without over- or underflow."""
     with _exact():
         penalty = decimal.Decimal(ridge) * decimal.Decimal(4) ** -modes.x_exponent
         s = [decimal.Decimal(float(value)) for value in modes.s]
@@ -141,7 +141,7 @@ def _ridge_filter(modes: _Modes, ridge: float) -> tuple[Array, int]:
 
 
 def _contractions(modes: _Modes, step_size: float) -> list[decimal.Decimal]:
-    """a = step_size * s^2 of every kept mode."""
+    """The numbers a = step_size * s^2 of every kept mode."""
     with _exact():
         squares = [decimal.Decimal(float(value)) ** 2 for value in modes.s]
         if math.isnan(step_size):
