@@ -2,7 +2,17 @@
 
 from genkern import errors
 from genkern._registry import backends
+from genkern.least_squares import LstsqResult, gd_path, lstsq, ridge_path, singular_values
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "backends", "errors"]
+__all__ = [
+    "LstsqResult",
+    "__version__",
+    "backends",
+    "errors",
+    "gd_path",
+    "lstsq",
+    "ridge_path",
+    "singular_values",
+]

@@ -56,6 +56,57 @@ def broadcast_batch(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
         raise ValueError(f"batch axes must broadcast, got {listing}") from None
 
 
+def right_hand_sides(X: Array, y: Array) -> tuple[Array, bool]:
+    """Right-hand sides as (..., n, k), and whether the caller gave one right-hand side without the axis k."""
+    vector = y.ndim == X.ndim - 1
+    if not vector and y.ndim != X.ndim:
+        raise ValueError(
+            f"y must have one axis less than X, (..., n), or as many, (..., n, k), got shape {y.shape} "
+            f"with X of shape {X.shape}"
+        )
+    if vector:
+        y = y[..., None]
+    if y.shape[-2] != X.shape[-2]:
+        shape = y.shape[:-1] if vector else y.shape
+        raise ValueError(f"y must have n = {X.shape[-2]} rows as X has, got shape {shape} with X of shape {X.shape}")
+    return y, vector
+
+
+def cutoff(rcond: Any, dtype: np.dtype[Any], n: int, d: int) -> float:
+    """Relative cutoff of singular values; None is eps * max(n, d)."""
+    if rcond is None:
+        return float(np.finfo(dtype).eps) * max(n, d)
+    return real_number("rcond", rcond, low=0.0)
+
+
+def at_most_one_axis(name: str, view: Array) -> None:
+    """Require a number or a one-dimensional sequence."""
+    if view.ndim > 1:
+        raise ValueError(f"{name} must be a number or one-dimensional, got shape {view.shape}")
+
+
+def positive(name: str, value: Any) -> Array:
+    """Finite array of numbers > 0 in float64."""
+    view = nonnegative(name, value)
+    if np.any(view == 0):
+        raise ValueError(f"{name} must be > 0, got 0")
+    return view
+
+
+def step_counts(name: str, value: Any, *, infinite: bool) -> Array:
+    """Whole numbers in [0, 2^53) in float64, `inf` among them if `infinite`; a number or one-dimensional."""
+    (view,), _ = real_arrays(**{name: value})
+    view = view.astype(np.float64, copy=False)
+    at_most_one_axis(name, view)
+    good = (view >= 0) & (view < 2.0**53) & (view == np.floor(view))
+    if infinite:
+        good |= view == np.inf
+    if not np.all(good):
+        allowed = "whole numbers in [0, 2^53) or inf" if infinite else "finite whole numbers in [0, 2^53)"
+        raise ValueError(f"{name} must be {allowed}, got {view[~good].flat[0]}")
+    return view
+
+
 def nonnegative(name: str, value: Any) -> Array:
     """Finite array of numbers >= 0 in float64."""
     (view,), _ = real_arrays(**{name: value})
@@ -92,6 +143,30 @@ def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
         bounds = f">= {low}" if high is None else f"in [{low}, {high}]"
         raise ValueError(f"{name} must be {bounds}, got {number}")
     return number
+
+
+def momentum(name: str, value: Any, nesterov: bool) -> float:
+    """Heavy-ball momentum in [0, 1), and 0 beside Nesterov's own schedule."""
+    number = real_number(name, value, low=0.0)
+    if number >= 1.0:
+        raise ValueError(f"{name} must be >= 0 and < 1, got {value}")
+    if nesterov and number != 0.0:
+        raise ValueError(f"{name} must be 0 with nesterov=True, which has its own schedule, got {value}")
+    return number
+
+
+def divergent_step_size(step_size: float, limit: float, item: tuple[int, ...], endless: bool) -> None:
+    """Refuse a step size with which gradient descent does not converge."""
+    where = f" in batch item {item}" if item else ""
+    hint = "" if endless else " (or say allow_divergence=True)"
+    raise ValueError(f"step_size must be below {limit:.17g} to converge{where}, got {step_size:.17g}{hint}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
+    return bool(value)
 
 
 def choice(name: str, value: Any, options: tuple[str, ...]) -> str:

@@ -1,0 +1,42 @@
+// Private memory of a kernel: aligned to 64 bytes, so that vectorised libraries take the same path through it
+// (and give the same bits) wherever the caller's arrays lie; kept from one use to the next.
+#pragma once
+
+#include <new>
+
+#include "support/view.hpp"
+
+namespace genkern {
+
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  ~Buffer() { release(); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  // Room for `count` elements, their values unspecified.
+  T* reserve(index_t count) {
+    if (count > capacity_) {
+      release();
+      data_ = static_cast<T*>(::operator new(static_cast<std::size_t>(count) * sizeof(T), alignment));
+      capacity_ = count;
+    }
+    return data_;
+  }
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+
+ private:
+  static constexpr std::align_val_t alignment{64};
+  void release() {
+    if (data_ != nullptr) ::operator delete(data_, alignment);
+    data_ = nullptr;
+    capacity_ = 0;
+  }
+  T* data_ = nullptr;
+  index_t capacity_ = 0;
+};
+
+}  // namespace genkern
