@@ -13,14 +13,22 @@ from setuptools import setup
 
 ext_modules = []
 if os.environ.get("GENKERN_NO_EXTENSION", "0") in ("", "0"):
-    from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, naive_recompile
+    from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 
-    ParallelCompile("GENKERN_BUILD_JOBS", needs_recompile=naive_recompile, default=0).install()
+    headers = sorted(glob("csrc/**/*.hpp", recursive=True) + glob("csrc/**/*.inc", recursive=True))
+
+    def needs_recompile(object_file: str, source: str) -> bool:
+        """Every object depends on every header: simple, and never stale."""
+        if not os.path.exists(object_file):
+            return True
+        return os.stat(object_file).st_mtime < max(os.stat(path).st_mtime for path in [source, "setup.py", *headers])
+
+    ParallelCompile("GENKERN_BUILD_JOBS", needs_recompile=needs_recompile, default=0).install()
     extension = Pybind11Extension(
         "genkern._native",
         sorted(glob("csrc/**/*.cpp", recursive=True)),
         include_dirs=["csrc"],
-        depends=sorted(glob("csrc/**/*.hpp", recursive=True) + glob("csrc/**/*.inc", recursive=True)),
+        depends=[*headers, "setup.py"],
         cxx_std=17,
     )
     if sys.platform != "win32":

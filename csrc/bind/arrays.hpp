@@ -52,6 +52,18 @@ BatchView<T> batch_of_matrices(const py::array& array, const char* name) {
   return view;
 }
 
+// One number per item, as a batch of 1 x 1 matrices.
+inline BatchView<const double> batch_of_numbers(const py::array& array, const char* name) {
+  BatchView<const double> view;
+  view.data = typed<const double>(array, name);
+  for (py::ssize_t axis = 0; axis < array.ndim(); ++axis) {
+    view.shape.push_back(array.shape(axis));
+    view.strides.push_back(stride_of<const double>(array, axis));
+  }
+  view.rows = view.cols = 1;
+  return view;
+}
+
 // A C-contiguous array as plain memory.
 template <class T>
 T* contiguous(const py::array& array, const char* name) {

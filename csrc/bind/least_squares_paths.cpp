@@ -3,24 +3,11 @@
 #include "bind/arrays.hpp"
 
 namespace py = pybind11;
-using genkern::BatchView;
 using genkern::index_t;
 
 namespace {
 
 bool is_single(const py::array& array) { return py::isinstance<py::array_t<float>>(array); }
-
-// One number per item, as a batch of 1 x 1 matrices.
-BatchView<const double> batch_of_numbers(const py::array& array, const char* name) {
-  BatchView<const double> view;
-  view.data = genkern::typed<const double>(array, name);
-  for (py::ssize_t axis = 0; axis < array.ndim(); ++axis) {
-    view.shape.push_back(array.shape(axis));
-    view.strides.push_back(genkern::stride_of<const double>(array, axis));
-  }
-  view.rows = view.cols = 1;
-  return view;
-}
 
 template <class T>
 void ridge_path(const py::array& X, const py::array& y, const py::array& ridges, double rcond, py::array& coef,
@@ -38,7 +25,7 @@ void gd_path(const py::array& X, const py::array& y, const py::array& steps, con
              double momentum, bool nesterov, double rcond, py::array& coef, py::array& divergent, int n_threads) {
   const auto matrices = genkern::batch_of_matrices<const T>(X, "X"), rhs = genkern::batch_of_matrices<const T>(y, "y");
   const genkern::GdMethod method{genkern::contiguous<const double>(steps, "steps"), steps.size(), momentum, nesterov};
-  const auto sizes = batch_of_numbers(step_size, "step_size");
+  const auto sizes = genkern::batch_of_numbers(step_size, "step_size");
   T* const target = genkern::contiguous<T>(coef, "coef");
   bool* const flags = genkern::contiguous<bool>(divergent, "divergent");
   genkern::run_released([&] {

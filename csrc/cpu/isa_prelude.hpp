@@ -8,11 +8,14 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
+#include <vector>
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #include <immintrin.h>
 #endif
 
+#include "cpu/least_squares_svd.hpp"
+#include "support/buffer.hpp"
 #include "support/isa.hpp"
 #include "support/lapack.hpp"
 #include "support/thread_pool.hpp"
