@@ -140,8 +140,6 @@ void load_lapack() {
   lapack_module.get("dgesdd", functions<double>.gesdd);
   lapack_module.get("sgesvd", functions<float>.gesvd);
   lapack_module.get("dgesvd", functions<double>.gesvd);
-  lapack_module.get("strtri", functions<float>.trtri);
-  lapack_module.get("dtrtri", functions<double>.trtri);
   lapack_module.get("stpqrt", functions<float>.tpqrt);
   lapack_module.get("dtpqrt", functions<double>.tpqrt);
   lapack_module.get("stpmqrt", functions<float>.tpmqrt);

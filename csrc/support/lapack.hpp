@@ -15,8 +15,6 @@ struct Lapack {
   // Thin SVD by QR iteration, slower and surer: jobu, jobvt, m, n, A, lda, s, U, ldu, VT, ldvt, work, lwork,
   // info.
   void (*gesvd)(char*, char*, int*, int*, T*, int*, T*, T*, int*, T*, int*, T*, int*, int*);
-  // Inverse of a triangular matrix in place: uplo, diag, n, A, lda, info.
-  void (*trtri)(char*, char*, int*, T*, int*, int*);
   // QR of a triangle on top of a pentagon: m, n, l, nb, A, lda, B, ldb, T, ldt, work, info.
   void (*tpqrt)(int*, int*, int*, int*, T*, int*, T*, int*, T*, int*, T*, int*);
   // Its Q applied: side, trans, m, n, k, l, nb, V, ldv, T, ldt, A, lda, B, ldb, work, info.
