@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -14,10 +14,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def jit(function: Function) -> Function:
     """Compile without the GIL, without fastmath (nothing is reassociated or contracted), cached on disk."""
     try:
-        compiled: Function = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+        return cast(Function, numba.njit(nogil=True, error_model="numpy", cache=True)(function))
     except RuntimeError:  # no folder to cache in
-        compiled = numba.njit(nogil=True, error_model="numpy")(function)
-    return compiled
+        return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))
 
 
 def run_chunks(function: Callable[..., Any], chunks: Iterable[tuple[Any, ...]], n_threads: int) -> None:

@@ -79,7 +79,6 @@ def random_features(
 
 
 def _real(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"activation must return a real number, got {value!r}") from None
+    if not np.isrealobj(value) or np.ndim(value) != 0 or isinstance(value, str):
+        raise TypeError(f"activation must return a real number, got {value!r}")
+    return float(value)
