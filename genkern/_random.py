@@ -139,4 +139,4 @@ def _uniform_pairs(seed: int, stream: int, columns: ArrayLike, rows: int) -> tup
 
 
 def _interleave(even: Doubles, odd: Doubles, rows: int) -> Doubles:
-    return np.stack((even, odd), axis=1).reshape(-1, even.shape[1])[:rows]
+    return np.stack((even, odd), axis=1).reshape(2 * len(even), even.shape[1])[:rows]

@@ -143,7 +143,7 @@ def random_features(
         result,
         activation=activation,
         seed=seed,
-        start=start,
+        start=start if width else 0,  # 2^64 with no columns at all is no 64-bit number
         weights=weights,
         bandwidth=bandwidth,
         n_threads=threads,

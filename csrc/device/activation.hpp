@@ -66,7 +66,7 @@ GENKERN_HD double error_function(double x) {
   return with_sign_of(a < 1.0 ? near : 1.0 - (y.power + y.power * (y.r + y.rest)), x);
 }
 
-// sin x and cos x for |x| <= trigonometric_limit, from r = x - q pi/2 as a sum of two numbers: pi/2 in three
+// sin x and cos x for |x| <= trigonometric_limit, from r = |x| - q pi/2 as a sum of two numbers: pi/2 in three
 // parts, so that the products with q are exact. sin r = r + r z S(z), cos r = 1 - z/2 + z^2 C(z), z = r^2.
 // `turn` quarter circles are added: 0 gives the sine, 1 the cosine.
 GENKERN_HD double sine_of(double x, u64 turn) {
@@ -78,9 +78,10 @@ GENKERN_HD double sine_of(double x, u64 turn) {
       0.04166666666666665,     -0.0013888888888882816, 2.480158729460575e-05,
       -2.7557315730261363e-07, 2.087589636756931e-09,  -1.1367900041939653e-11,
   };
-  const double shifted = x * 0x1.45f306dc9c883p-1 + round_to_integer;
+  const double a = absolute(x);
+  const double shifted = a * 0x1.45f306dc9c883p-1 + round_to_integer;
   const double q = shifted - round_to_integer;
-  const double first = x - q * 0x1.921fb54400000p+0;
+  const double first = a - q * 0x1.921fb54400000p+0;
   const double second = q * 0x1.0b4611a600000p-34;
   const double high = first - second;
   const double low = ((first - high) - second) - q * 0x1.3198a2e037073p-69;
@@ -92,7 +93,8 @@ GENKERN_HD double sine_of(double x, u64 turn) {
   const double across = rest + (((1.0 - rest) - half) + (z * z * polynomial(C, z) - r * tail));
   const u64 quadrant = bits_of(shifted) + turn;
   const u64 swap = (bits_of(along) ^ bits_of(across)) & (0 - (quadrant & 1));
-  return from_bits((bits_of(along) ^ swap) ^ ((quadrant & 2) << 62));
+  const u64 odd_sign = bits_of(x) & sign_bit & (turn - 1);  // the sine is odd, the cosine even
+  return from_bits((bits_of(along) ^ swap) ^ ((quadrant & 2) << 62) ^ odd_sign);
 }
 
 // Comparisons with a NaN are false, which here keeps it.
