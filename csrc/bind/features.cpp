@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -19,34 +21,46 @@ Activation activation_of(const std::string& name) {
   throw std::invalid_argument("activation: unknown to the compiled module: " + name);
 }
 
-// Splits the work into tiles of columns and, where those are few or a tile is long, blocks of rows. A block makes
-// its weights anew, which costs about as much as 50 rows of products.
-template <class T>
-void run(const FeaturesProblem<T>& problem, void (*tile)(const FeaturesProblem<T>&, index_t, index_t, index_t, double*),
-         int threads) {
+// Splits the work into tiles of columns and, where those are few, blocks of rows: a block makes its weights anew, which
+// costs about as much as 50 rows of products. Ctrl-C is looked for inside a task too: the first touch of a large
+// output can make it long.
+template <class T, class Weights, class Rows>
+void run(const FeaturesProblem<T>& problem, Weights weights, Rows rows, int threads) {
+  using clock = std::chrono::steady_clock;
+  constexpr index_t piece = 64;  // rows, a multiple of every register tile's
   const index_t n = problem.X.rows, d = problem.X.cols;
   const index_t tiles = (problem.width + features_tile - 1) / features_tile;
   if (n == 0 || tiles == 0) return;
-  // Ctrl-C is looked for between tasks, so none should take longer than some 50 ms.
-  const double longest = std::max(5e8 / (static_cast<double>(features_tile) * static_cast<double>(d + 16)), 256.0);
-  index_t block = std::min<index_t>(n, static_cast<index_t>(std::min(longest, 1e15)));
+  index_t block = n;
   if (tiles < 4 * threads) {
     const index_t blocks = (4 * threads + tiles - 1) / tiles;
-    block = std::min(block, std::max<index_t>((n + blocks - 1) / blocks, 128));
+    block = std::min(n, std::max<index_t>((n + blocks - 1) / blocks, 128));
   }
-  block = (block + 7) / 8 * 8;
   const index_t blocks = (n + block - 1) / block;
   threads = static_cast<int>(std::min<index_t>(threads, tiles * blocks));
-  std::vector<double> workspaces(static_cast<std::size_t>(threads) * features_workspace + 8);
-  parallel_for(
-      tiles * blocks, threads,
-      [&](index_t task, int worker) {
-        const index_t row = task % blocks * block;
-        const std::uintptr_t base = reinterpret_cast<std::uintptr_t>(workspaces.data()) + 63;
-        double* aligned = reinterpret_cast<double*>(base / 64 * 64) + worker * features_workspace;
-        tile(problem, task / blocks * features_tile, row, std::min(row + block, n), aligned);
-      },
-      interrupted);
+  std::vector<double> memory(static_cast<std::size_t>(threads) * features_workspace + 8);
+  double* const aligned = reinterpret_cast<double*>((reinterpret_cast<std::uintptr_t>(memory.data()) + 63) / 64 * 64);
+  std::atomic<bool> stop{false};
+  auto last_poll = clock::now();  // of the calling thread, which is worker 0
+  auto body = [&](index_t task, int worker) {
+    double* const workspace = aligned + worker * features_workspace;
+    const index_t column = task / blocks * features_tile, begin = task % blocks * block;
+    const index_t end = std::min(begin + block, n);
+    for (index_t first = 0; first == 0 || first < d; first += features_depth) {
+      weights(problem, column, first, workspace);
+      for (index_t row = begin; row < end; row += piece) {
+        rows(problem, column, first, row, std::min(row + piece, end), workspace);
+        if (stop.load(std::memory_order_relaxed)) return;
+        if (worker != 0 || clock::now() - last_poll < std::chrono::milliseconds(20)) continue;
+        last_poll = clock::now();
+        if (interrupted()) {
+          stop.store(true, std::memory_order_relaxed);
+          throw Interrupted{};
+        }
+      }
+    }
+  };
+  parallel_for(tiles * blocks, threads, body);
 }
 
 template <class T>
@@ -67,9 +81,9 @@ void random_features_of(const py::array& X, py::array& out, Activation activatio
   const FeaturesKernels& table = kernels().features;
   run_released([&] {
     if constexpr (sizeof(T) == 4)
-      run<T>(problem, table.tile_f32, threads);
+      run<T>(problem, table.weights_f32, table.rows_f32, threads);
     else
-      run<T>(problem, table.tile_f64, threads);
+      run<T>(problem, table.weights_f64, table.rows_f64, threads);
   });
 }
 

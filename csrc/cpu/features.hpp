@@ -21,15 +21,20 @@ struct FeaturesProblem {
   std::uint64_t seed, start;
 };
 
-// Columns of one tile of features; its workspace holds features_workspace(d) doubles.
-constexpr index_t features_tile = 96;
+constexpr index_t features_tile = 96;    // columns computed together
 constexpr index_t features_depth = 256;  // rows of weights held at once
-constexpr index_t features_workspace = features_tile * (features_depth + 2 * 2 + 2 + 16) + features_depth * 16 + 64;
+// Doubles in a workspace, which is aligned to 64 bytes and holds a tile's weights, phases and products.
+constexpr index_t features_workspace = features_tile * features_depth + features_depth * 16 + features_tile * 24;
 
 struct FeaturesKernels {
-  // Rows [row, row_end) of columns [column, column + features_tile) that exist.
-  void (*tile_f32)(const FeaturesProblem<float>&, index_t column, index_t row, index_t row_end, double* workspace);
-  void (*tile_f64)(const FeaturesProblem<double>&, index_t column, index_t row, index_t row_end, double* workspace);
+  // For first = 0, features_depth, ... below d (0 if d = 0): the weights of rows [first, first + features_depth) of a
+  // tile of columns, then their share of the features of rows [row, row_end), in pieces of any size.
+  void (*weights_f32)(const FeaturesProblem<float>&, index_t column, index_t first, double* workspace);
+  void (*weights_f64)(const FeaturesProblem<double>&, index_t column, index_t first, double* workspace);
+  void (*rows_f32)(const FeaturesProblem<float>&, index_t column, index_t first, index_t row, index_t row_end,
+                   double* workspace);
+  void (*rows_f64)(const FeaturesProblem<double>&, index_t column, index_t first, index_t row, index_t row_end,
+                   double* workspace);
   // The activation alone, in place (rff: without its phase), `count` values.
   void (*activate_f32)(Activation, float* values, index_t count);
   void (*activate_f64)(Activation, double* values, index_t count);
