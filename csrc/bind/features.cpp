@@ -24,13 +24,20 @@ Activation activation_of(const std::string& name) {
 // Splits the work into tiles of columns and, where those are few, blocks of rows: a block makes its weights anew, which
 // costs about as much as 50 rows of products. Ctrl-C is looked for inside a task too: the first touch of a large
 // output can make it long.
-template <class T, class Weights, class Rows>
-void run(const FeaturesProblem<T>& problem, Weights weights, Rows rows, int threads) {
+template <class T, class Finite, class Weights, class Rows>
+void run(FeaturesProblem<T> problem, Finite find_finite, Weights weights, Rows rows, int threads) {
   using clock = std::chrono::steady_clock;
   constexpr index_t piece = 64;  // rows, a multiple of every register tile's
   const index_t n = problem.X.rows, d = problem.X.cols;
   const index_t tiles = (problem.width + features_tile - 1) / features_tile;
   if (n == 0 || tiles == 0) return;
+  std::vector<std::uint8_t> finite(static_cast<std::size_t>(n));
+  problem.finite = finite.data();
+  const index_t step = std::max<index_t>(1, (1 << 20) / (d + 1));
+  parallel_for(
+      (n + step - 1) / step, n * d < 100000 ? 1 : threads,
+      [&](index_t task, int) { find_finite(problem, task * step, std::min((task + 1) * step, n), finite.data()); },
+      interrupted);
   index_t block = n;
   if (tiles < 4 * threads) {
     const index_t blocks = (4 * threads + tiles - 1) / tiles;
@@ -81,9 +88,9 @@ void random_features_of(const py::array& X, py::array& out, Activation activatio
   const FeaturesKernels& table = kernels().features;
   run_released([&] {
     if constexpr (sizeof(T) == 4)
-      run<T>(problem, table.weights_f32, table.rows_f32, threads);
+      run(problem, table.finite_f32, table.weights_f32, table.rows_f32, threads);
     else
-      run<T>(problem, table.weights_f64, table.rows_f64, threads);
+      run(problem, table.finite_f64, table.weights_f64, table.rows_f64, threads);
   });
 }
 
@@ -97,10 +104,13 @@ void random_features(const py::array& X, py::array out, const std::string& activ
 py::array activate(const std::string& activation, const py::array& values) {
   py::array result = values.attr("copy")();
   const FeaturesKernels& table = kernels().features;
-  if (py::isinstance<py::array_t<float>>(result))
-    table.activate_f32(activation_of(activation), contiguous<float>(result, "values"), result.size());
+  const Activation which = activation_of(activation);
+  if (py::isinstance<py::array_t<float>>(values))
+    table.activate_f32(which, contiguous<const float>(values, "values"), contiguous<float>(result, "values"),
+                       values.size());
   else
-    table.activate_f64(activation_of(activation), contiguous<double>(result, "values"), result.size());
+    table.activate_f64(which, contiguous<const double>(values, "values"), contiguous<double>(result, "values"),
+                       values.size());
   return result;
 }
 
