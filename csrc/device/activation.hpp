@@ -1,8 +1,8 @@
 // Activations of random features: relu, sign, tanh, erf, cos, sin.
 //
-// Accuracy in float64: sin, cos and erf 1 ULP, tanh 2.6; float32 values are computed in float64 and rounded. A NaN goes
-// through every function. cosine and sine reduce their argument by hand up to `trigonometric_limit`; beyond it the
-// caller must use libm, whose reduction carries pi to as many digits as the largest number needs.
+// Accuracy: sin, cos and erf 1 ULP (float32 erf 2), tanh 2.6. A NaN goes through every function. Sine and cosine reduce
+// their argument by hand up to `trigonometric_limit`; beyond it the caller must use libm, whose reduction carries pi to
+// as many digits as the largest number needs.
 #pragma once
 
 #include "device/common.hpp"
@@ -27,10 +27,26 @@ GENKERN_HD Exponential exponential(double y) {
   return {from_bits((bits_of(shifted) + 1023) << 52), r, r * r * polynomial(E, r)};
 }
 
+// The same in float32, for |y| below 80.
+struct ExponentialFloat {
+  float power, r, rest;
+};
+GENKERN_HD ExponentialFloat exponential(float y) {
+  constexpr float E[] = {0.50000000618f, 0.16666543123f, 0.04166628222f, 0.00836657140f, 0.00139464418f};
+  const float shifted = y * 0x1.715476p+0f + 12582912.0f;  // 1.5 * 2^23
+  const float k = shifted - 12582912.0f;
+  const float r = (y - k * 0x1.62ep-1f) - k * 0x1.0bfbe8p-15f;  // ln 2 in two parts, k times the first is exact
+  return {from_bits((bits_of(shifted) + 127u) << 23), r, r * r * polynomial(E, r)};
+}
+
 GENKERN_HD double with_sign_of(double magnitude, double x) {
   return from_bits((bits_of(magnitude) & ~sign_bit) | (bits_of(x) & sign_bit));
 }
 GENKERN_HD double absolute(double x) { return from_bits(bits_of(x) & ~sign_bit); }
+GENKERN_HD float with_sign_of(float magnitude, float x) {
+  return from_bits((bits_of(magnitude) & 0x7FFFFFFFu) | (bits_of(x) & 0x80000000u));
+}
+GENKERN_HD float absolute(float x) { return from_bits(bits_of(x) & 0x7FFFFFFFu); }
 
 // tanh x = E / (E + 2), E = exp(2 |x|) - 1 without cancellation; 1 to the last bit from |x| = 20 on. For small x
 // E = 2 |x| + rest, and tanh |x| = |x| + (rest - E^2 / (E + 2)) / 2 saves a bit.
@@ -41,6 +57,15 @@ GENKERN_HD double hyperbolic_tangent(double x) {
   const double ratio = e / (e + 2.0);
   const double near = a + 0.5 * (y.rest - e * ratio);
   return with_sign_of(a < 0.17 ? near : ratio, x);
+}
+
+GENKERN_HD float hyperbolic_tangent(float x) {
+  const float a = absolute(x) > 10.0f ? 10.0f : absolute(x);
+  const ExponentialFloat y = exponential(2.0f * a);
+  const float e = y.power * (y.r + y.rest) + (y.power - 1.0f);
+  const float ratio = e / (e + 2.0f);
+  const float near = a + 0.5f * (y.rest - e * ratio);
+  return with_sign_of(a < 0.17f ? near : ratio, x);
 }
 
 // |x| < 1: erf x = x + x (2/sqrt(pi) - 1 + z A(z)), z = x^2. Beyond: 1 - exp(Q(|x|)), Q = log erfc on [1, 5.95],
@@ -64,6 +89,19 @@ GENKERN_HD double error_function(double x) {
   const double far = a > 5.95 ? 5.95 : a;
   const Exponential y = exponential(polynomial(Q, far));
   return with_sign_of(a < 1.0 ? near : 1.0 - (y.power + y.power * (y.r + y.rest)), x);
+}
+
+GENKERN_HD float error_function(float x) {
+  constexpr float A[] = {0.12837916710f, -0.37612638615f, 0.11283784212f, -0.02686551704f,
+                         0.00522125135f, -0.00084870444f, 0.00011286214f, -0.00000972217f};
+  constexpr float Q[] = {0.00018803436f, -1.12957839822f, -0.63321994179f, -0.10841852763f,
+                         0.02520822683f, -0.00420455126f, 0.00044133432f,  -0.00002168667f};
+  const float a = absolute(x);
+  const float z = a * a;
+  const float near = a + a * polynomial(A, z);
+  const float far = a > 4.0f ? 4.0f : a;
+  const ExponentialFloat y = exponential(polynomial(Q, far));
+  return with_sign_of(a < 1.0f ? near : 1.0f - (y.power + y.power * (y.r + y.rest)), x);
 }
 
 // sin x and cos x for |x| <= trigonometric_limit, from r = |x| - q pi/2 as a sum of two numbers: pi/2 in three
@@ -95,6 +133,23 @@ GENKERN_HD double sine_of(double x, u64 turn) {
   const u64 swap = (bits_of(along) ^ bits_of(across)) & (0 - (quadrant & 1));
   const u64 odd_sign = bits_of(x) & sign_bit & (turn - 1);  // the sine is odd, the cosine even
   return from_bits((bits_of(along) ^ swap) ^ ((quadrant & 2) << 62) ^ odd_sign);
+}
+
+// In float64 as far as float32 can tell, which makes one subtraction of a two-part pi/2 enough.
+GENKERN_HD float sine_of(float x, u64 turn) {
+  constexpr double S[] = {-0.166666549087405, 0.00833217584804449, -0.0001951697744050793};
+  constexpr double C[] = {0.04166664680695855, -0.001388736447599755, 2.443809001996142e-05};
+  const double a = absolute(x);
+  const double shifted = a * 0x1.45f306dc9c883p-1 + round_to_integer;
+  const double q = shifted - round_to_integer;
+  const double r = (a - q * 0x1.921fb54400000p+0) - q * 0x1.0b4611a626331p-34;
+  const double z = r * r;
+  const double along = r + r * z * polynomial(S, z);
+  const double across = (1.0 - 0.5 * z) + z * z * polynomial(C, z);
+  const u64 quadrant = bits_of(shifted) + turn;
+  const u64 swap = (bits_of(along) ^ bits_of(across)) & (0 - (quadrant & 1));
+  const u64 odd_sign = bits_of(static_cast<double>(x)) & sign_bit & (turn - 1);
+  return static_cast<float>(from_bits((bits_of(along) ^ swap) ^ ((quadrant & 2) << 62) ^ odd_sign));
 }
 
 // Comparisons with a NaN are false, which here keeps it.

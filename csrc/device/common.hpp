@@ -30,14 +30,25 @@ GENKERN_HD double from_bits(u64 bits) {
   return x;
 }
 
+GENKERN_HD u32 bits_of(float x) {
+  u32 bits;
+  memcpy(&bits, &x, sizeof(bits));
+  return bits;
+}
+GENKERN_HD float from_bits(u32 bits) {
+  float x;
+  memcpy(&x, &bits, sizeof(x));
+  return x;
+}
+
 constexpr u64 sign_bit = 0x8000000000000000ull;
 // Added to |x| < 2^51 it rounds to the nearest integer, which then stands in the low bits of the sum.
 constexpr double round_to_integer = 6755399441055744.0;  // 1.5 * 2^52
 
 // Horner's rule, lowest coefficient first, every product and sum rounded.
-template <int n>
-GENKERN_HD double polynomial(const double (&c)[n], double z) {
-  double value = c[n - 1];
+template <class T, int n>
+GENKERN_HD T polynomial(const T (&c)[n], T z) {
+  T value = c[n - 1];
 #pragma GCC unroll 32
   for (int i = n - 2; i >= 0; --i) value = value * z + c[i];
   return value;
