@@ -1,8 +1,8 @@
 """One least-squares problem after another by Householder QR, compiled by Numba.
 
-``[X, y] = Q [R, c]`` for n >= d, ``X^T = Q R`` for n < d; a ridge is a second QR, of ``[R; sqrt(ridge) I]``, so that nothing
-is squared. X and each column of y are scaled by powers of two. Errors are those of Householder QR: a backward error of a small
-multiple of ``eps max(n, d)``. No BLAS, so the bits of an item do not depend on anything around it.
+``[X, y] = Q [R, c]`` for n >= d, ``X^T = Q R`` for n < d; a ridge is a second QR, of ``[R; sqrt(ridge) I]``, so that
+nothing is squared. X and each column of y are scaled by powers of two. Errors are those of Householder QR: a backward
+error of a small multiple of ``eps max(n, d)``. No BLAS, so an item's bits do not depend on anything around it.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
+
 from genkern._numba import _driver, householder, spectral_filters
 from genkern._reference import least_squares as reference
 
