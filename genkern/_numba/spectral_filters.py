@@ -87,7 +87,8 @@ def heavy_ball_filter(a: float, beta: float, k: float) -> float:
         difference = math.sqrt((a - low) * (a - high))
         y1 = (a - 1.0 - beta + difference) / 2.0
         y2 = beta / y1
-        power = math.exp(k * math.log1p(-(2.0 * (1.0 + beta) - a) / (1.0 - y2)))
+        rate = math.log1p(-(2.0 * (1.0 + beta) - a) / (1.0 - y2)) if y2 < y1 / 2.0 else math.log(y1)
+        power = math.exp(k * rate)
         return 1.0 - sign * (power + (y2 + beta) * _quotient(power, k, y1, difference))
     if (k + 1.0) * math.sqrt(a) <= 1.0:
         return heavy_ball_series(a, beta, k)

@@ -151,10 +151,8 @@ def _contractions(modes: Modes, step_size: float) -> list[decimal.Decimal]:
 
 
 def _diverges(a: decimal.Decimal, momentum: float, nesterov: bool, endless: bool) -> bool:
-    if nesterov:
-        return float(a) > 4.0 / 3.0
-    limit = 2 * (1 + decimal.Decimal(momentum))
-    return a > limit or (endless and a == limit)
+    limit = 4.0 / 3.0 if nesterov else 2.0 * (1.0 + momentum)
+    return float(a) > limit or (endless and float(a) == limit)
 
 
 def _heavy_ball(a: decimal.Decimal, momentum: float, steps: Array) -> list[float]:
