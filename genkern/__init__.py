@@ -2,6 +2,7 @@
 
 from genkern import errors
 from genkern._registry import backends
+from genkern.features import random_features
 from genkern.least_squares import LstsqResult, gd_path, lstsq, ridge_path, singular_values
 
 __version__ = "0.1.0"
@@ -13,6 +14,7 @@ __all__ = [
     "errors",
     "gd_path",
     "lstsq",
+    "random_features",
     "ridge_path",
     "singular_values",
 ]

@@ -176,6 +176,21 @@ def choice(name: str, value: Any, options: tuple[str, ...]) -> str:
     return value
 
 
+def real_dtype(name: str, value: Any, default: np.dtype[Any]) -> np.dtype[Any]:
+    """float32 or float64, by any name that NumPy, torch or JAX has for them; None is the default."""
+    if value is None:
+        return default
+    for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+        if str(value) == f"torch.{dtype}":
+            return dtype
+        try:
+            if np.dtype(value) == dtype:
+                return dtype
+        except (TypeError, ValueError):
+            pass
+    raise ValueError(f"{name} must be None, float32 or float64, got {value!r}")
+
+
 def output(
     out: Any,
     shape: tuple[int, ...],

@@ -1,5 +1,138 @@
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
 #include "bind/arrays.hpp"
+#include "support/isa.hpp"
 
-namespace py = pybind11;
+namespace genkern {
+namespace {
 
-void bind_features(py::module_&) {}
+Activation activation_of(const std::string& name) {
+  static const char* const names[] = {"identity", "relu", "erf", "tanh", "cos", "sin", "sign", "rff"};
+  for (int i = 0; i < 8; ++i)
+    if (name == names[i]) return static_cast<Activation>(i);
+  throw std::invalid_argument("activation: unknown to the compiled module: " + name);
+}
+
+// Splits the work into tiles of columns and, where those are few, blocks of rows: a block makes its weights anew, which
+// costs about as much as 50 rows of products. Ctrl-C is looked for inside a task too: the first touch of a large
+// output can make it long.
+template <class T, class Weights, class Rows>
+void run(const FeaturesProblem<T>& problem, Weights weights, Rows rows, int threads) {
+  using clock = std::chrono::steady_clock;
+  constexpr index_t piece = 64;  // rows, a multiple of every register tile's
+  const index_t n = problem.X.rows, d = problem.X.cols;
+  const index_t tiles = (problem.width + features_tile - 1) / features_tile;
+  if (n == 0 || tiles == 0) return;
+  index_t block = n;
+  if (tiles < 4 * threads) {
+    const index_t blocks = (4 * threads + tiles - 1) / tiles;
+    block = std::min(n, std::max<index_t>((n + blocks - 1) / blocks, 128));
+  }
+  const index_t blocks = (n + block - 1) / block;
+  threads = static_cast<int>(std::min<index_t>(threads, tiles * blocks));
+  std::vector<double> memory(static_cast<std::size_t>(threads) * features_workspace + 8);
+  double* const aligned = reinterpret_cast<double*>((reinterpret_cast<std::uintptr_t>(memory.data()) + 63) / 64 * 64);
+  std::atomic<bool> stop{false};
+  auto last_poll = clock::now();  // of the calling thread, which is worker 0
+  auto body = [&](index_t task, int worker) {
+    double* const workspace = aligned + worker * features_workspace;
+    const index_t column = task / blocks * features_tile, begin = task % blocks * block;
+    const index_t end = std::min(begin + block, n);
+    for (index_t first = 0; first == 0 || first < d; first += features_depth) {
+      weights(problem, column, first, workspace);
+      for (index_t row = begin; row < end; row += piece) {
+        rows(problem, column, first, row, std::min(row + piece, end), workspace);
+        if (stop.load(std::memory_order_relaxed)) return;
+        if (worker != 0 || clock::now() - last_poll < std::chrono::milliseconds(20)) continue;
+        last_poll = clock::now();
+        if (interrupted()) {
+          stop.store(true, std::memory_order_relaxed);
+          throw Interrupted{};
+        }
+      }
+    }
+  };
+  parallel_for(tiles * blocks, threads, body);
+}
+
+template <class T>
+void random_features_of(const py::array& X, py::array& out, Activation activation, std::uint64_t seed,
+                        std::uint64_t start, bool sphere, double bandwidth, int threads) {
+  FeaturesProblem<T> problem;
+  problem.X = batch_of_matrices<const T>(X, "X")[0];
+  problem.features = contiguous<T>(out, "out");
+  if (out.ndim() != 2 || out.shape(0) != problem.X.rows)
+    throw std::invalid_argument("out: unexpected shape in the compiled module");
+  problem.width = out.shape(1);
+  problem.activation = activation;
+  const double d = static_cast<double>(std::max<index_t>(problem.X.cols, 1));
+  problem.scale = activation == Activation::rff ? 1 / bandwidth : 1 / std::sqrt(d);
+  problem.sphere = sphere;
+  problem.seed = seed;
+  problem.start = start;
+  const FeaturesKernels& table = kernels().features;
+  run_released([&] {
+    if constexpr (sizeof(T) == 4)
+      run<T>(problem, table.weights_f32, table.rows_f32, threads);
+    else
+      run<T>(problem, table.weights_f64, table.rows_f64, threads);
+  });
+}
+
+void random_features(const py::array& X, py::array out, const std::string& activation, std::uint64_t seed,
+                     std::uint64_t start, const std::string& weights, double bandwidth, int n_threads) {
+  const auto call = py::isinstance<py::array_t<float>>(X) ? random_features_of<float> : random_features_of<double>;
+  call(X, out, activation_of(activation), seed, start, weights == "sphere", bandwidth, n_threads);
+}
+
+// An activation alone, elementwise, without the phase of rff; for tests of its accuracy.
+py::array activate(const std::string& activation, const py::array& values) {
+  py::array result = values.attr("copy")();
+  const FeaturesKernels& table = kernels().features;
+  if (py::isinstance<py::array_t<float>>(result))
+    table.activate_f32(activation_of(activation), contiguous<float>(result, "values"), result.size());
+  else
+    table.activate_f64(activation_of(activation), contiguous<double>(result, "values"), result.size());
+  return result;
+}
+
+using Numbers = void (*FeaturesKernels::*)(std::uint64_t, std::uint32_t, std::uint64_t, index_t, index_t, double*);
+
+template <Numbers numbers>
+py::array_t<double> random_numbers(std::uint64_t seed, std::uint32_t stream, std::uint64_t start, py::ssize_t columns,
+                                   py::ssize_t rows) {
+  py::array_t<double> values({rows, columns});
+  double* data = values.mutable_data();
+  run_released([&] { (kernels().features.*numbers)(seed, stream, start, columns, rows, data); });
+  return values;
+}
+
+py::tuple philox4x32(const std::array<std::uint32_t, 4>& counter, const std::array<std::uint32_t, 2>& key) {
+  std::uint32_t words[4];
+  kernels().features.philox(counter.data(), key.data(), words);
+  return py::make_tuple(words[0], words[1], words[2], words[3]);
+}
+
+}  // namespace
+}  // namespace genkern
+
+void bind_features(pybind11::module_& m) {
+  using namespace genkern;
+  using namespace py::literals;
+  m.def("random_features", &random_features, "X"_a, "out"_a, py::kw_only(), "activation"_a, "seed"_a, "start"_a,
+        "weights"_a, "bandwidth"_a, "n_threads"_a, "Features of the rows of X, written to out (n, width).");
+  m.def("activate", &activate, "activation"_a, "values"_a, "An activation of every value.");
+  m.def("normal", &random_numbers<&FeaturesKernels::normals>, "seed"_a, "stream"_a, "start"_a, "columns"_a, "rows"_a,
+        "Standard normals (rows, columns) of a stream.");
+  m.def("uniform", &random_numbers<&FeaturesKernels::uniforms>, "seed"_a, "stream"_a, "start"_a, "columns"_a, "rows"_a,
+        "Uniforms (rows, columns) of a stream.");
+  m.def("philox4x32", &philox4x32, "counter"_a, "key"_a, "Four words of Philox4x32-10.");
+}

@@ -1,0 +1,46 @@
+// Scalar mathematics that CPU and GPU kernels both include: what the headers of this folder share.
+//
+// A CPU file includes them inside the namespace of its instruction set, and every function is forced inline, so
+// that no copy compiled for a higher set can be linked into a lower one. Loops over these functions vectorise:
+// no branches, no libm but sqrt, only operations that every set has for 32- and 64-bit lanes. Nothing is
+// contracted (-ffp-contract=off, --fmad=false): results are the same bits everywhere.
+#pragma once
+
+#ifdef __CUDACC__
+#define GENKERN_HD __host__ __device__ __forceinline__
+#define GENKERN_SQRT(x) sqrt(x)
+#else
+#define GENKERN_HD static inline __attribute__((always_inline))
+#define GENKERN_SQRT(x) __builtin_sqrt(x)
+#endif
+
+namespace device {
+
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+GENKERN_HD u64 bits_of(double x) {
+  u64 bits;
+  memcpy(&bits, &x, sizeof(bits));
+  return bits;
+}
+GENKERN_HD double from_bits(u64 bits) {
+  double x;
+  memcpy(&x, &bits, sizeof(x));
+  return x;
+}
+
+constexpr u64 sign_bit = 0x8000000000000000ull;
+// Added to |x| < 2^51 it rounds to the nearest integer, which then stands in the low bits of the sum.
+constexpr double round_to_integer = 6755399441055744.0;  // 1.5 * 2^52
+
+// Horner's rule, lowest coefficient first, every product and sum rounded.
+template <int n>
+GENKERN_HD double polynomial(const double (&c)[n], double z) {
+  double value = c[n - 1];
+#pragma GCC unroll 32
+  for (int i = n - 2; i >= 0; --i) value = value * z + c[i];
+  return value;
+}
+
+}  // namespace device

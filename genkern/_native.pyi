@@ -1,0 +1,27 @@
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+# support
+def available_isas() -> list[str]: ...
+def blas_thread_switch() -> str: ...
+def isa() -> str: ...
+
+# features
+def activate(activation: str, values: Array) -> Array: ...
+def normal(seed: int, stream: int, start: int, columns: int, rows: int) -> Array: ...
+def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]: ...
+def random_features(
+    X: Array,
+    out: Array,
+    *,
+    activation: str,
+    seed: int,
+    start: int,
+    weights: str,
+    bandwidth: float,
+    n_threads: int,
+) -> None: ...
+def uniform(seed: int, stream: int, start: int, columns: int, rows: int) -> Array: ...
