@@ -80,7 +80,9 @@ GENKERN_HOST_DEVICE inline double heavy_ball_filter(double a, double beta, doubl
   if (a >= high) {
     const double difference = std::sqrt((a - low) * (a - high));
     const double y1 = (a - 1 - beta + difference) / 2, y2 = beta / y1;  // the roots are -y1, -y2
-    const double power = std::exp(k * std::log1p(-(2 * (1 + beta) - a) / (1 - y2)));
+    // Far from the double root 1 - y1 from the distance to the limit of stability; near it y1 must fit y2.
+    const double rate = y2 < y1 / 2 ? std::log1p(-(2 * (1 + beta) - a) / (1 - y2)) : std::log(y1);
+    const double power = std::exp(k * rate);
     const double quotient = difference > 0
                                 ? power * -std::expm1(k * std::log1p(-std::fmin(1.0, difference / y1))) / difference
                                 : k * power / y1;

@@ -20,8 +20,8 @@ def lstsq(
     for item in np.ndindex(rank.shape):
         coef[item], rank[item], residual_norm[item] = np.nan, 0, np.nan
         try:
-            modes = _Modes(X[item], y[item], rcond)
-        except _NotFinite:
+            modes = Modes(X[item], y[item], rcond)
+        except NotFiniteError:
             status[item] = 1
             continue
         except np.linalg.LinAlgError:
@@ -40,7 +40,7 @@ def lstsq(
 def ridge_path(X: Array, y: Array, ridges: Array, rcond: float, coef: Array, n_threads: int) -> None:
     """The solutions of `lstsq` for every ridge; coef (..., r, d, k)."""
 
-    def fill(modes: _Modes, coef: Array) -> None:
+    def fill(modes: Modes, coef: Array) -> None:
         for index, ridge in enumerate(ridges):
             gain, exponent = _ridge_filter(modes, float(ridge))
             coef[index] = modes.unscaled(modes.coef(gain), exponent)
@@ -56,7 +56,7 @@ def gd_path(
     for item in np.ndindex(divergent.shape):
         divergent[item] = False
 
-        def fill(modes: _Modes, coef: Array, item: tuple[int, ...] = item) -> None:
+        def fill(modes: Modes, coef: Array, item: tuple[int, ...] = item) -> None:
             a = _contractions(modes, float(step_size[item]))
             divergent[item] = any(_diverges(value, momentum, nesterov, bool(np.isinf(steps).any())) for value in a)
             if nesterov:
@@ -80,16 +80,16 @@ def singular_values(X: Array, s: Array, n_threads: int) -> None:
                 s[item] = np.ldexp(_svd(scaled)[1], exponent)
 
 
-class _NotFinite(Exception):
-    pass
+class NotFiniteError(Exception):
+    """X or y of this item has an entry that is NaN or infinite."""
 
 
-class _Modes:
+class Modes:
     """The kept modes of one item: X = U diag(s) V^T, with X and y scaled by powers of two to entries near 1."""
 
     def __init__(self, X: Array, y: Array, rcond: float) -> None:
         if not (np.isfinite(X).all() and np.isfinite(y).all()):
-            raise _NotFinite
+            raise NotFiniteError
         self.X, self.x_exponent = _scaled(X.astype(np.float64))
         self.y_exponent = np.frexp(np.abs(y.astype(np.float64)).max(axis=0, initial=0.0))[1]  # each column its own
         self.b = np.ldexp(y.astype(np.float64), -self.y_exponent)
@@ -98,19 +98,20 @@ class _Modes:
         self.U, self.s, self.Vt = U[:, : self.rank], s[: self.rank], Vt[: self.rank]
 
     def coef(self, gain: Array) -> Array:
-        """V diag(gain) U^T b."""
+        """The scaled coefficients V diag(gain) U^T b."""
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return np.asarray(self.Vt.T @ (gain[:, None] * (self.U.T @ self.b)))
 
     def unscaled(self, w: Array, exponent: int = 0) -> Array:
+        """The coefficients in the units of X and y, for gains that are 2^exponent of those given."""
         return np.asarray(np.ldexp(w, self.y_exponent - self.x_exponent + exponent))
 
 
 def _paths(X: Array, y: Array, rcond: float, coef: Array, fill: Any) -> None:
     for item in np.ndindex(X.shape[:-2]):
         try:
-            modes = _Modes(X[item], y[item], rcond)
-        except (_NotFinite, np.linalg.LinAlgError):
+            modes = Modes(X[item], y[item], rcond)
+        except (NotFiniteError, np.linalg.LinAlgError):
             coef[item] = np.nan
             continue
         with np.errstate(over="ignore", under="ignore"):
@@ -130,7 +131,7 @@ def _svd(A: Array) -> tuple[Array, Array, Array]:
     return U, s, Vt
 
 
-def _ridge_filter(modes: _Modes, ridge: float) -> tuple[Array, int]:
+def _ridge_filter(modes: Modes, ridge: float) -> tuple[Array, int]:
     """Gains s / (s^2 + ridge) of the scaled s as (numbers, binary exponent), without over- or underflow."""
     with _exact():
         penalty = decimal.Decimal(ridge) * decimal.Decimal(4) ** -modes.x_exponent
@@ -140,7 +141,7 @@ def _ridge_filter(modes: _Modes, ridge: float) -> tuple[Array, int]:
         return np.array([float(gain * decimal.Decimal(2) ** -exponent) for gain in gains]), exponent
 
 
-def _contractions(modes: _Modes, step_size: float) -> list[decimal.Decimal]:
+def _contractions(modes: Modes, step_size: float) -> list[decimal.Decimal]:
     """The numbers a = step_size * s^2 of every kept mode."""
     with _exact():
         squares = [decimal.Decimal(float(value)) ** 2 for value in modes.s]
@@ -150,10 +151,8 @@ def _contractions(modes: _Modes, step_size: float) -> list[decimal.Decimal]:
 
 
 def _diverges(a: decimal.Decimal, momentum: float, nesterov: bool, endless: bool) -> bool:
-    if nesterov:
-        return float(a) > 4.0 / 3.0
-    limit = 2 * (1 + decimal.Decimal(momentum))
-    return a > limit or (endless and a == limit)
+    limit = 4.0 / 3.0 if nesterov else 2.0 * (1.0 + momentum)
+    return float(a) > limit or (endless and float(a) == limit)
 
 
 def _heavy_ball(a: decimal.Decimal, momentum: float, steps: Array) -> list[float]:

@@ -1,0 +1,25 @@
+"""The one table of tolerances: multiples of ``eps * max(n, d)``, eps of the dtype under test, unless said otherwise."""
+
+import numpy as np
+
+# Normwise backward error of a least-squares solution, relative to ||X||_2. Theory has a low-degree polynomial in the
+# size here; random and graded problems measure below 1.
+LSTSQ_BACKWARD = 4
+# Component of the coefficients in the null space of X, relative to their norm; times s_max / s_min of the kept modes.
+LSTSQ_NULL_SPACE = 4
+# Relative difference of two solutions, times the condition number of the problem.
+LSTSQ_FORWARD = 16
+# Relative to s_max.
+SINGULAR_VALUES = 4
+# Relative error of a residual norm, as a multiple of ||X|| ||coef|| + ||y||.
+RESIDUAL_NORM = 4
+# A filter of a one-dimensional problem, in units of eps: error over what a relative eps in the step size and in the
+# momentum does to the exact value, plus one rounding.
+FILTER = 4
+# Decimal digits that a solution of a reference data set may have less than NumPy's: noise of one rounding path.
+NIST_DIGITS = 0.5
+
+
+def unit(dtype, n=1, d=1):
+    """Eps of the dtype times the larger side of the problem."""
+    return float(np.finfo(dtype).eps) * max(n, d, 1)
