@@ -1,6 +1,6 @@
 """Compiled kernels of generalization theory."""
 
-from genkern import errors
+from genkern import errors, problems, studies
 from genkern._registry import backends
 from genkern.features import random_features
 from genkern.least_squares import LstsqResult, gd_path, lstsq, ridge_path, singular_values
@@ -14,7 +14,9 @@ __all__ = [
     "errors",
     "gd_path",
     "lstsq",
+    "problems",
     "random_features",
     "ridge_path",
     "singular_values",
+    "studies",
 ]

@@ -1,1 +1,33 @@
-"""Studies: one file per claim of the field."""
+"""Studies: one claim of the field each, from data through kernels to a figure and its numbers.
+
+``genkern.studies.<claim>.run(**parameters)`` returns a `StudyResult`; ``genkern <claim>`` does so from a shell.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from genkern.studies._result import StudyResult
+
+__all__ = ["CLAIMS", "StudyResult", "load"]
+
+# Name on the command line -> (module, the claim in one line).
+CLAIMS: dict[str, tuple[str, str]] = {
+    "double-descent": ("double_descent", "Risk peaks at the interpolation threshold and falls again with width"),
+}
+
+
+def load(claim: str) -> ModuleType:
+    """Module of a claim, imported when first needed."""
+    return importlib.import_module(f"genkern.studies.{CLAIMS[claim][0]}")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in {module for module, _ in CLAIMS.values()}:
+        return importlib.import_module(f"genkern.studies.{name}")
+    raise AttributeError(f"module 'genkern.studies' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(module for module, _ in CLAIMS.values())])
