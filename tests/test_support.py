@@ -19,12 +19,16 @@ HAS_NATIVE = _registry.unavailable("cpp") is None
 needs_native = pytest.mark.skipif(not HAS_NATIVE, reason=f"cpp: {_registry.unavailable('cpp')}")
 
 
+# A new interpreter that finds the package where this one does, and not in the working directory (-P).
+PYTHON = [sys.executable, "-P", "-c"]
+PATHS = os.pathsep.join(path for path in sys.path if path)
+
+
 def run_python(code, **environment):
-    """Run code in a new interpreter, from a directory that holds no package; a hang is a failure."""
-    paths = os.pathsep.join(path for path in sys.path if path)
+    """Run code in a new interpreter; a hang is a failure."""
     return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": paths, **environment},
+        [*PYTHON, code],
+        env={**os.environ, "PYTHONPATH": PATHS, **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -169,10 +173,9 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 """
-    paths = os.pathsep.join(path for path in sys.path if path)
     with subprocess.Popen(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": paths},
+        [*PYTHON, code],
+        env={**os.environ, "PYTHONPATH": PATHS},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
