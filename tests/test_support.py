@@ -103,10 +103,11 @@ class TestInstructionSets:
 
 
 def solve(n_threads=2):
-    """A small batch on every core; the answer is the same bits each time."""
+    """Small work of both kinds on several threads; the answer is the same bits each time."""
     rng = np.random.default_rng(7)
     X, y = rng.standard_normal((256, 8, 16)), rng.standard_normal((256, 8))
-    return genkern.lstsq(X, y, n_threads=n_threads).coef
+    coef = genkern.lstsq(X, y, n_threads=n_threads).coef
+    return np.concatenate([coef, genkern.random_features(coef, 300, seed=3, n_threads=n_threads)], axis=1)
 
 
 def test_calls_from_several_threads_at_once():
@@ -134,16 +135,21 @@ import numpy as np, genkern
 
 rng = np.random.default_rng(0)
 X, y = rng.standard_normal((512, 8, 16)), rng.standard_normal((512, 8))
-expected = genkern.lstsq(X, y, n_threads=3).coef
+
+def solve():
+    coef = genkern.lstsq(X, y, n_threads=3).coef
+    return genkern.random_features(coef, 200, n_threads=3)
+
+expected = solve()
 stop = threading.Event()
-busy = threading.Thread(target=lambda: [genkern.lstsq(X, y, n_threads=3) for _ in iter(stop.is_set, True)])
+busy = threading.Thread(target=lambda: [solve() for _ in iter(stop.is_set, True)])
 busy.start()
 warnings.simplefilter("ignore", DeprecationWarning)  # fork with threads is what is tested
 for _ in range(3):
     child = os.fork()
     if child == 0:
         signal.alarm(30)
-        same = np.array_equal(genkern.lstsq(X, y, n_threads=3).coef, expected)
+        same = np.array_equal(solve(), expected)
         os._exit(0 if same else 1)
     _, status = os.waitpid(child, 0)
     if status != 0:
