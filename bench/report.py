@@ -139,6 +139,8 @@ def measure_class(benchmark: type, threads: int, repeats: int) -> list[dict[str,
     for setting in itertools.product(*axes):
         entries, missing = [], {}
         for backend in backends:
+            if backend == "reference":  # the definition, slow by intention
+                continue
             arguments = [*setting[:where], backend, *setting[where:]]
             instance = benchmark()
             try:
