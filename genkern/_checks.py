@@ -27,9 +27,9 @@ def real_arrays(**arguments: Any) -> tuple[list[Array], _arrays.Library]:
     for name, view in views.items():
         if view.dtype.kind == "c":
             raise TypeError(f"{name} must be real, got complex dtype {view.dtype}")
-        if not (view.dtype.kind in "biu" or view.dtype in (np.float32, np.float64)):
+        if not (view.dtype.kind in "biu" or (view.dtype.kind == "f" and view.dtype.itemsize in (4, 8))):
             raise TypeError(f"{name} must have dtype float32, float64 or an integer one, got {view.dtype}")
-    single = all(view.dtype == np.float32 for view in views.values())
+    single = all(view.dtype.newbyteorder("=") == np.float32 for view in views.values())
     dtype = np.dtype(np.float32 if single else np.float64)
     return [_addressable(view.astype(dtype, copy=False)) for view in views.values()], library
 

@@ -1,0 +1,43 @@
+"""The README's examples run, and its commands stand where CI looks for them."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import genkern
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language):
+    return [body for found, body in FENCE.findall(README) if found == language]
+
+
+def test_python_blocks_run_in_order():
+    names = {}
+    for body in blocks("python"):
+        exec(compile(body, "README.md", "exec"), names)
+    assert names["fit"].coef.shape == (1000, 32)
+    assert set(np.unique(names["fit"].rank)) == {16}
+    assert not names["fit"].status.any()
+    again = genkern.random_features(names["inputs"], 600, seed=1)
+    np.testing.assert_array_equal(again, np.concatenate([names["features"], names["more"]], axis=1))
+
+
+@pytest.mark.parametrize("command", ["study", "test"])
+def test_commands_are_marked(command):
+    assert len(blocks("sh")) == 2
+    assert len(re.findall(rf"^<!-- command:{command} -->\n```sh\n.+\n```$", README, re.MULTILINE)) == 1
+
+
+def test_the_benchmark_block_is_there():
+    assert README.count("<!-- benchmark:begin -->") == README.count("<!-- benchmark:end -->") == 1
+
+
+def test_local_links_lead_somewhere():
+    root = Path(__file__).parents[1]
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (root / target).exists(), target
