@@ -95,9 +95,9 @@ def run(
     Notes
     -----
     Nonlinear units that are 0 on all training images add no rank, so the threshold lies a little beyond
-    `width = n_train`. It is found by bisection on the rank that `lstsq` reports, which grows with the width. A unit that
-    is barely positive on a single training image gets a large weight, so single seeds may show a large risk at any
-    width below the threshold; medians and quartiles over seeds are robust to it.
+    `width = n_train`. It is found by bisection on the rank that `lstsq` reports, which grows with the width. A unit
+    that is barely positive on a single training image gets a large weight, so single seeds may show a large risk at
+    any width below the threshold; medians and quartiles over seeds are robust to it.
 
     References
     ----------
