@@ -22,6 +22,11 @@ def real_arrays(**arguments: Any) -> tuple[list[Array], _arrays.Library]:
     Integers and booleans become float64. A copy is made only where the dtype changes or the memory is not addressable
     in whole elements (byte-swapped, misaligned, a field of a record).
     """
+    if all(type(value) is np.ndarray and _ready(value) for value in arguments.values()):
+        # Nothing to convert: most calls, and a loop over small problems feels every microsecond of checks.
+        dtypes = {value.dtype for value in arguments.values()}
+        if len(dtypes) == 1:
+            return list(arguments.values()), _arrays.NUMPY
     library = _arrays.library_of(arguments)
     views = {name: _arrays.to_numpy(name, value) for name, value in arguments.items()}
     for name, view in views.items():
@@ -32,6 +37,14 @@ def real_arrays(**arguments: Any) -> tuple[list[Array], _arrays.Library]:
     single = all(view.dtype.newbyteorder("=") == np.float32 for view in views.values())
     dtype = np.dtype(np.float32 if single else np.float64)
     return [_addressable(view.astype(dtype, copy=False)) for view in views.values()], library
+
+
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def _ready(array: Array) -> bool:
+    flags = array.flags
+    return (array.dtype == _DOUBLE or array.dtype == _SINGLE) and bool(flags.c_contiguous and flags.aligned)
 
 
 def _addressable(view: Array) -> Array:
@@ -49,11 +62,19 @@ def minimum_axes(name: str, view: Array, axes: int, shape: str) -> None:
 
 def broadcast_batch(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
     """Shape that the batch axes of all arguments broadcast to."""
+    distinct = {shape for shape in shapes.values() if shape}
+    if len(distinct) <= 1:
+        return distinct.pop() if distinct else ()
     try:
         return np.broadcast_shapes(*shapes.values())
     except ValueError:
         listing = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(f"batch axes must broadcast, got {listing}") from None
+
+
+def broadcast(view: Array, shape: tuple[int, ...]) -> Array:
+    """Read-only view of the given shape."""
+    return view if view.shape == shape else np.broadcast_to(view, shape)
 
 
 def right_hand_sides(X: Array, y: Array) -> tuple[Array, bool]:
@@ -75,7 +96,7 @@ def right_hand_sides(X: Array, y: Array) -> tuple[Array, bool]:
 def cutoff(rcond: Any, dtype: np.dtype[Any], n: int, d: int) -> float:
     """Relative cutoff of singular values; None is eps * max(n, d)."""
     if rcond is None:
-        return float(np.finfo(dtype).eps) * max(n, d)
+        return (2.0**-52 if dtype == _DOUBLE else 2.0**-23) * max(n, d)
     return real_number("rcond", rcond, low=0.0)
 
 
@@ -109,6 +130,8 @@ def step_counts(name: str, value: Any, *, infinite: bool) -> Array:
 
 def nonnegative(name: str, value: Any) -> Array:
     """Finite array of numbers >= 0 in float64."""
+    if type(value) is float and 0.0 <= value < math.inf:
+        return np.array(value)
     (view,), _ = real_arrays(**{name: value})
     view = view.astype(np.float64, copy=False)
     if not np.all(np.isfinite(view)) or np.any(view < 0):

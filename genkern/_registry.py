@@ -68,11 +68,14 @@ def default_backend() -> str:
 
 def resolve(function: str, backend: str | None) -> Callable[..., Any]:
     """Implementation of a public function by a backend (None: the default one of this machine)."""
-    table = _TABLE[function]
-    if backend is None:
-        backend = default_backend()
-    elif not isinstance(backend, str) or backend not in BACKENDS:
+    if backend is not None and (not isinstance(backend, str) or backend not in BACKENDS):
         raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
+    return _implementation(function, default_backend() if backend is None else backend)
+
+
+@cache
+def _implementation(function: str, backend: str) -> Callable[..., Any]:
+    table = _TABLE[function]
     reason = unavailable(backend)
     if reason is None and backend not in table:
         reason = f"{function} has no {backend} version (it has {', '.join(table)})"

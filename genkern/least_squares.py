@@ -105,9 +105,9 @@ def lstsq(
     residual_norm = np.empty((*batch, *columns), X_view.dtype)
     status = np.empty(batch, np.int8)
     solve(
-        np.broadcast_to(X_view, (*batch, n, d)),
-        np.broadcast_to(rhs, (*batch, n, k)),
-        np.broadcast_to(ridge_view, batch),
+        _checks.broadcast(X_view, (*batch, n, d)),
+        _checks.broadcast(rhs, (*batch, n, k)),
+        _checks.broadcast(ridge_view, batch),
         cutoff,
         coef.reshape((*batch, d, k)),
         rank,
@@ -242,7 +242,7 @@ def gd_path(
     endless = bool(np.any(np.isinf(counts)))
     sizes = np.array(math.nan) if step_size is None else _checks.positive("step_size", step_size)
     path = _Path(X, y, counts, rcond, out, n_threads, own={"steps": counts, "step_size": sizes}, batched=("step_size",))
-    sizes = np.broadcast_to(sizes, path.batch)
+    sizes = _checks.broadcast(sizes, path.batch)
     solve = _registry.resolve("gd_path", backend)
 
     divergent = np.empty(path.batch, np.bool_)
@@ -312,8 +312,8 @@ class _Path:
         self.threads = _checks.threads(n_threads)
         shape = (*self.batch, *axis.shape, d, *(() if vector else (k,)))
         memory = _checks.output(out, shape, X_view.dtype, self.library, {"X": X_view, "y": y_view} | own)
-        self.X = np.broadcast_to(X_view, (*self.batch, n, d))
-        self.rhs = np.broadcast_to(rhs, (*self.batch, n, k))
+        self.X = _checks.broadcast(X_view, (*self.batch, n, d))
+        self.rhs = _checks.broadcast(rhs, (*self.batch, n, k))
         self.coef = memory.reshape((*self.batch, axis.size, d, k))
         self._memory, self._out = memory, out
 
