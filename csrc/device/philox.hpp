@@ -14,7 +14,7 @@ struct Words {
 };
 
 GENKERN_HD Words philox4x32(Words x, u32 k0, u32 k1) {
-#pragma GCC unroll 10
+  GENKERN_UNROLL(10)
   for (int round = 0; round < 10; ++round) {
     const u64 a = u64(x.w0) * 0xD2511F53u, b = u64(x.w2) * 0xCD9E8D57u;
     x = {u32(b >> 32) ^ x.w1 ^ k0, u32(b), u32(a >> 32) ^ x.w3 ^ k1, u32(a)};
