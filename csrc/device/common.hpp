@@ -14,6 +14,13 @@
 #define GENKERN_SQRT(x) __builtin_sqrt(x)
 #endif
 
+#define GENKERN_PRAGMA(text) _Pragma(#text)
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#define GENKERN_UNROLL(count) GENKERN_PRAGMA(GCC unroll count)
+#else
+#define GENKERN_UNROLL(count) GENKERN_PRAGMA(unroll)
+#endif
+
 namespace device {
 
 typedef unsigned int u32;
@@ -49,7 +56,7 @@ constexpr double round_to_integer = 6755399441055744.0;  // 1.5 * 2^52
 template <class T, int n>
 GENKERN_HD T polynomial(const T (&c)[n], T z) {
   T value = c[n - 1];
-#pragma GCC unroll 32
+  GENKERN_UNROLL(32)
   for (int i = n - 2; i >= 0; --i) value = value * z + c[i];
   return value;
 }

@@ -49,10 +49,11 @@ GENKERN_HD void sincos_turns(double v, double& sine, double& cosine) {
   cosine = from_bits((bits_of(across) ^ swap) ^ (((quadrant + 1) & 2) << 62));
 }
 
-GENKERN_HD void normal_pair(Words words, double& even, double& odd) {
+// The normals of an even row and of the odd one after it from the 64-bit words of their block.
+GENKERN_HD void normal_pair(u64 first, u64 second, double& even, double& odd) {
   double sine, cosine;
-  const double radius = GENKERN_SQRT(-2.0 * log_positive(uniform(words.w0, words.w1)));
-  sincos_turns(uniform(words.w2, words.w3), sine, cosine);
+  const double radius = GENKERN_SQRT(-2.0 * log_positive(uniform(first)));
+  sincos_turns(uniform(second), sine, cosine);
   even = radius * cosine;
   odd = radius * sine;
 }

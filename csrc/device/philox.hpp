@@ -14,7 +14,7 @@ struct Words {
 };
 
 GENKERN_HD Words philox4x32(Words x, u32 k0, u32 k1) {
-#pragma GCC unroll 10
+  GENKERN_UNROLL(10)
   for (int round = 0; round < 10; ++round) {
     const u64 a = u64(x.w0) * 0xD2511F53u, b = u64(x.w2) * 0xCD9E8D57u;
     x = {u32(b >> 32) ^ x.w1 ^ k0, u32(b), u32(a >> 32) ^ x.w3 ^ k1, u32(a)};
@@ -24,13 +24,15 @@ GENKERN_HD Words philox4x32(Words x, u32 k0, u32 k1) {
   return x;
 }
 
-// ((w >> 11) + 1/2) 2^-53 of the 64-bit word w, built from its halves because only AVX-512 converts 64-bit
-// integers.
-GENKERN_HD double uniform(u32 low, u32 high) {
-  const u32 bits_low = (high << 21) | (low >> 11), bits_high = high >> 11;
-  const double lower = from_bits(0x4330000000000000ull | bits_low);       // 2^52 + bits_low
-  const double upper = from_bits(0x4530000000000000ull | bits_high);      // 2^84 + 2^32 bits_high
-  const double integer = (upper - 19342813118337666422669312.0) + lower;  // minus (2^84 + 2^52), exact
+// Words (0, 1) and (2, 3) as 64-bit words, little end first.
+GENKERN_HD u64 first_word(Words x) { return u64(x.w1) << 32 | x.w0; }
+GENKERN_HD u64 second_word(Words x) { return u64(x.w3) << 32 | x.w2; }
+
+// ((w >> 11) + 1/2) 2^-53, built from halves because only AVX-512 converts 64-bit integers.
+GENKERN_HD double uniform(u64 w) {
+  const double lower = from_bits(0x4330000000000000ull | ((w >> 11) & 0xFFFFFFFFull));  // 2^52 + its low 32 bits
+  const double upper = from_bits(0x4530000000000000ull | (w >> 43));                    // 2^84 + 2^32 its high 21
+  const double integer = (upper - 0x1.00000001p84) + lower;                             // minus (2^84 + 2^52), exact
   return (integer + 0.5) * 0x1p-53;
 }
 
