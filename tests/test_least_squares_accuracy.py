@@ -75,8 +75,8 @@ def backward_error_least_squares(X, y, w):
     """Estimate of the smallest ||E||_F for which w minimises ||(X + E) w - y||, any X.
 
     The bound of Walden, Karlson and Sun (1995) is within a factor of about 2 of
-    ``||(X^T X + t^2 I)^(-1/2) X^T r|| / ||w||``, ``r = y - X w``, ``t = ||r|| / ||w||`` (Gu 1999; Grcar, Saunders and Su
-    2007). The small vector X^T r is formed in extended precision.
+    ``||(X^T X + t^2 I)^(-1/2) X^T r|| / ||w||``, ``r = y - X w``, ``t = ||r|| / ||w||`` (Gu 1999; Grcar, Saunders and
+    Su 2007). The small vector X^T r is formed in extended precision.
     """
     X, y, w = (np.asarray(array, np.longdouble) for array in (X, y, w))
     r = y - X @ w

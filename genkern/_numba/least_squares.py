@@ -119,7 +119,8 @@ def _expand(modes: reference.Modes, gains: Array, shifts: Array, coef: Array) ->
         projections = modes.U.T @ modes.b
         filters, k = gains.shape[0], projections.shape[1]
         weights = np.ldexp(gains, -own[:, None]).T[:, :, None] * projections[:, None, :]
-        product = (modes.Vt.T @ weights.reshape(modes.rank, filters * k)).reshape(-1, filters, k).transpose(1, 0, 2)
+        product = modes.Vt.T @ weights.reshape(modes.rank, filters * k)
+        product = product.reshape(coef.shape[1], filters, k).transpose(1, 0, 2)
         shift = (own + shifts)[:, None, None]
         coef[...] = np.ldexp(product, shift + modes.y_exponent - modes.x_exponent)
         return np.asarray(np.ldexp(product, shift))
