@@ -41,10 +41,7 @@ BatchView<T> batch_of_matrices(const py::array& array, const char* name) {
   if (axes < 2) throw std::invalid_argument(std::string(name) + ": too few axes in the compiled module");
   BatchView<T> view;
   view.data = typed<T>(array, name);
-  for (py::ssize_t axis = 0; axis < axes - 2; ++axis) {
-    view.shape.push_back(array.shape(axis));
-    view.strides.push_back(stride_of<T>(array, axis));
-  }
+  for (py::ssize_t axis = 0; axis < axes - 2; ++axis) view.add_axis(array.shape(axis), stride_of<T>(array, axis));
   view.rows = array.shape(axes - 2);
   view.cols = array.shape(axes - 1);
   view.row_stride = stride_of<T>(array, axes - 2);
@@ -56,10 +53,8 @@ BatchView<T> batch_of_matrices(const py::array& array, const char* name) {
 inline BatchView<const double> batch_of_numbers(const py::array& array, const char* name) {
   BatchView<const double> view;
   view.data = typed<const double>(array, name);
-  for (py::ssize_t axis = 0; axis < array.ndim(); ++axis) {
-    view.shape.push_back(array.shape(axis));
-    view.strides.push_back(stride_of<const double>(array, axis));
-  }
+  for (py::ssize_t axis = 0; axis < array.ndim(); ++axis)
+    view.add_axis(array.shape(axis), stride_of<const double>(array, axis));
   view.rows = view.cols = 1;
   return view;
 }

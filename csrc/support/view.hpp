@@ -21,7 +21,7 @@ struct MatrixView {
   MatrixView transposed() const { return {data, cols, rows, col_stride, row_stride}; }
 };
 
-// A batch of matrices: leading axes of any number and stride, flattened in C order.
+// A batch of matrices: leading axes of any number and stride (see add_axis), flattened in C order.
 template <class T>
 struct BatchView {
   T* data = nullptr;
@@ -33,12 +33,25 @@ struct BatchView {
     for (index_t extent : shape) count *= extent;
     return count;
   }
+  // Appends a batch axis, or lengthens the last one if both are equally spaced: nearly every batch ends up with a
+  // single axis, and finding an item needs no division.
+  void add_axis(index_t extent, index_t stride) {
+    if (extent == 1) return;
+    if (!shape.empty() && strides.back() == extent * stride) {
+      shape.back() *= extent;
+      strides.back() = stride;
+    } else {
+      shape.push_back(extent);
+      strides.push_back(stride);
+    }
+  }
   MatrixView<T> operator[](index_t item) const {
     T* start = data;
-    for (std::size_t axis = shape.size(); axis-- > 0;) {
+    for (std::size_t axis = shape.size(); axis-- > 1;) {
       start += (item % shape[axis]) * strides[axis];
       item /= shape[axis];
     }
+    if (!shape.empty()) start += item * strides[0];
     return {start, rows, cols, row_stride, col_stride};
   }
 };
