@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+_Array = np.ndarray[Any, Any]
 
 # support
 def available_isas() -> list[str]: ...
@@ -10,12 +10,12 @@ def blas_thread_switch() -> str: ...
 def isa() -> str: ...
 
 # features
-def activate(activation: str, values: Array) -> Array: ...
-def normal(seed: int, stream: int, start: int, columns: int, rows: int) -> Array: ...
+def activate(activation: str, values: _Array) -> _Array: ...
+def normal(seed: int, stream: int, start: int, columns: int, rows: int) -> _Array: ...
 def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]: ...
 def random_features(
-    X: Array,
-    out: Array,
+    X: _Array,
+    out: _Array,
     *,
     activation: str,
     seed: int,
@@ -24,4 +24,31 @@ def random_features(
     bandwidth: float,
     n_threads: int,
 ) -> None: ...
-def uniform(seed: int, stream: int, start: int, columns: int, rows: int) -> Array: ...
+def uniform(seed: int, stream: int, start: int, columns: int, rows: int) -> _Array: ...
+
+# least squares
+def gd_path(
+    X: _Array,
+    y: _Array,
+    steps: _Array,
+    step_size: _Array,
+    momentum: float,
+    nesterov: bool,
+    rcond: float,
+    coef: _Array,
+    divergent: _Array,
+    n_threads: int,
+) -> None: ...
+def lstsq(
+    X: _Array,
+    y: _Array,
+    ridge: _Array,
+    rcond: float,
+    coef: _Array,
+    rank: _Array,
+    residual_norm: _Array,
+    status: _Array,
+    n_threads: int,
+) -> None: ...
+def ridge_path(X: _Array, y: _Array, ridges: _Array, rcond: float, coef: _Array, n_threads: int) -> None: ...
+def singular_values(X: _Array, s: _Array, n_threads: int) -> None: ...

@@ -6,6 +6,9 @@ import pytest
 
 from genkern import _registry
 
+# Interpreters that tests start must find the genkern under test too, and not the checkout in their working directory.
+os.environ["PYTHONSAFEPATH"] = "1"
+
 BACKENDS = ("reference", "cpp", "numba")
 
 
