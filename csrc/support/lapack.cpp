@@ -7,6 +7,7 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <dlfcn.h>
+#include <pthread.h>
 #define GENKERN_HAS_DLOPEN 1
 #endif
 
@@ -95,9 +96,20 @@ struct ThreadSwitch {
   std::string name;
   std::mutex mutex;
   int holders = 0, before = 0;
+  bool inherited = false;  // the child of a fork under a guard: the setting is still the guard's
 };
 ThreadSwitch& thread_switch() {
   static ThreadSwitch* const instance = new ThreadSwitch;  // outlives every thread
+#ifdef GENKERN_HAS_DLOPEN
+  // The threads that hold guards do not live on in the child of a fork.
+  static const int registered = pthread_atfork([] { instance->mutex.lock(); }, [] { instance->mutex.unlock(); },
+                                               [] {
+                                                 instance->inherited = instance->inherited || instance->holders > 0;
+                                                 instance->holders = 0;
+                                                 instance->mutex.unlock();
+                                               });
+  (void)registered;
+#endif
   return *instance;
 }
 
@@ -160,7 +172,8 @@ SingleThreadedBlas::SingleThreadedBlas() {
   if (target.set == nullptr) return;
   std::lock_guard<std::mutex> lock(target.mutex);
   if (target.holders++ > 0) return;
-  target.before = target.get();
+  if (!target.inherited) target.before = target.get();
+  target.inherited = false;
   if (target.before != 1) target.set(1);
 }
 
