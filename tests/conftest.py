@@ -12,15 +12,26 @@ os.environ["PYTHONSAFEPATH"] = "1"
 BACKENDS = ("reference", "cpp", "numba")
 
 
+def require(name):
+    """Skip the test where a backend is missing, visibly; fail it where GENKERN_TEST_BACKENDS names the backend."""
+    reason = _registry.unavailable(name)
+    if reason is not None:
+        if name in os.environ.get("GENKERN_TEST_BACKENDS", "").split(","):
+            pytest.fail(f"GENKERN_TEST_BACKENDS asks for {name}, but {reason}")
+        pytest.skip(f"{name}: {reason}")
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request):
-    """Every backend in turn. A missing one is a visible skip, a failure where GENKERN_TEST_BACKENDS names it.
-
-    A backend that runs but lacks the function under test is neither: the test fails.
-    """
-    reason = _registry.unavailable(request.param)
-    if reason is not None:
-        if request.param in os.environ.get("GENKERN_TEST_BACKENDS", "").split(","):
-            pytest.fail(f"GENKERN_TEST_BACKENDS asks for {request.param}, but {reason}")
-        pytest.skip(f"{request.param}: {reason}")
+    """Every backend in turn. One that runs but lacks the function under test is no skip: the test fails."""
+    require(request.param)
     return request.param
+
+
+@pytest.fixture
+def native():
+    """The compiled module itself."""
+    require("cpp")
+    from genkern import _native
+
+    return _native

@@ -6,22 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+import tolerances
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
 import genkern
-from genkern import _random, _registry, random_features
+from genkern import _random, random_features
 
 ACTIVATIONS = ("identity", "relu", "erf", "tanh", "cos", "sin", "sign", "rff")
-
-
-@pytest.fixture(params=["reference", "cpp", "numba"])
-def backend(request):
-    reason = _registry.unavailable(request.param)
-    if reason:
-        pytest.skip(reason)
-    return request.param
 
 
 def weights_of(seed, start, d, width, weights, dtype):
@@ -55,7 +48,7 @@ def test_definition(backend, activation, shape, weights, dtype):
     z = X.astype(float) @ W * scale + phases
     # About sqrt(d) roundings of partial sums as large as their root mean square; one of z, phase, scale and result.
     norm = np.sqrt(X.astype(float) ** 2 @ W**2) * scale
-    slack = np.finfo(dtype).eps * (2 * (np.sqrt(d) + 1) * norm + 3 * np.abs(z) + 3)
+    slack = np.finfo(dtype).eps * (tolerances.FEATURE_PRODUCT * (np.sqrt(d) + 1) * norm + 3 * np.abs(z) + 3)
     exact = {
         "identity": z, "relu": np.maximum(z, 0), "erf": special.erf(z), "tanh": np.tanh(z),
         "cos": np.cos(z), "sin": np.sin(z), "sign": np.sign(z), "rff": np.sqrt(2) * np.cos(z),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from genkern import _random, _registry
+from genkern import _random
 
 SIGNIFICANCE = 1e-3  # of every test of a distribution; seeds are fixed, so a test passes always or never
 
@@ -31,31 +31,22 @@ def columns(start, count):
     return np.uint64(start) + np.arange(count, dtype=np.uint64)
 
 
-def native():
-    reason = _registry.unavailable("cpp")
-    if reason:
-        pytest.skip(reason)
-    from genkern import _native
-
-    return _native
-
-
 @pytest.mark.parametrize(("counter", "key", "words"), KNOWN)
 def test_philox_known_answers(counter, key, words):
     assert tuple(int(word) for word in _random.philox4x32(counter, key)) == words
 
 
 @pytest.mark.parametrize(("counter", "key", "words"), KNOWN)
-def test_philox_known_answers_compiled(counter, key, words):
-    assert native().philox4x32(counter, key) == words
+def test_philox_known_answers_compiled(native, counter, key, words):
+    assert native.philox4x32(counter, key) == words
 
 
 @pytest.mark.parametrize(("seed", "stream", "start"), CASES)
 @pytest.mark.parametrize("rows", [0, 1, 2, 7])
-def test_compiled_numbers_have_the_bits_of_the_definition(seed, stream, start, rows):
+def test_compiled_numbers_have_the_bits_of_the_definition(native, seed, stream, start, rows):
     for kind in ("normal", "uniform"):
         expected = getattr(_random, kind)(seed, stream, columns(start, 257), rows)
-        found = getattr(native(), kind)(seed, stream, start, 257, rows)
+        found = getattr(native, kind)(seed, stream, start, 257, rows)
         assert found.shape == (rows, 257)
         assert found.tobytes() == expected.tobytes()
 
@@ -82,9 +73,9 @@ for name in ("relu", "erf", "tanh", "cos", "sin", "sign", "rff"):
 """
 
 
-def test_every_instruction_set_makes_the_same_bits():
+def test_every_instruction_set_makes_the_same_bits(native):
     outputs = {}
-    for isa in native().available_isas():
+    for isa in native.available_isas():
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT], env=os.environ | {"GENKERN_ISA": isa}, capture_output=True, text=True
         )

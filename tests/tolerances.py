@@ -18,6 +18,19 @@ RESIDUAL_NORM = 4
 FILTER = 4
 # Decimal digits that a solution of a reference data set may have less than NumPy's: noise of one rounding path.
 NIST_DIGITS = 0.5
+# Sums of d products: times eps sqrt(d) and the root of the sum of their squares.
+FEATURE_PRODUCT = 2
+# Units in the last place of the compiled activations, in float64 and in float32.
+ACTIVATION_ULPS = {
+    "identity": (0, 0),
+    "relu": (0, 0),
+    "erf": (1.1, 1.5),
+    "tanh": (2.6, 2.6),
+    "cos": (1.0, 0.6),
+    "sin": (1.0, 0.6),
+    "sign": (0, 0),
+    "rff": (2.5, 2.5),
+}
 
 
 def unit(dtype, n=1, d=1):
