@@ -25,3 +25,30 @@ def random_features(
     n_threads: int,
 ) -> None: ...
 def uniform(seed: int, stream: int, start: int, columns: int, rows: int) -> Array: ...
+
+# least_squares
+def gd_path(
+    X: Array,
+    y: Array,
+    steps: Array,
+    step_size: Array,
+    momentum: float,
+    nesterov: bool,
+    rcond: float,
+    coef: Array,
+    divergent: Array,
+    n_threads: int,
+) -> None: ...
+def lstsq(
+    X: Array,
+    y: Array,
+    ridge: Array,
+    rcond: float,
+    coef: Array,
+    rank: Array,
+    residual_norm: Array,
+    status: Array,
+    n_threads: int,
+) -> None: ...
+def ridge_path(X: Array, y: Array, ridges: Array, rcond: float, coef: Array, n_threads: int) -> None: ...
+def singular_values(X: Array, s: Array, n_threads: int) -> None: ...
