@@ -26,7 +26,7 @@ def random_features(
 ) -> None: ...
 def uniform(seed: int, stream: int, start: int, columns: int, rows: int) -> _Array: ...
 
-# least squares
+# least_squares
 def gd_path(
     X: _Array,
     y: _Array,

@@ -207,7 +207,8 @@ def gd_path(
     momentum : float
         Heavy-ball momentum in [0, 1).
     nesterov : bool
-        Use Nesterov's schedule; takes no `momentum`. The cost of its filter grows with the largest count.
+        Use Nesterov's schedule; takes no `momentum`. Its filter is a recursion whose cost grows with the largest count,
+        some nanoseconds a step and singular value until the mode has converged; Ctrl-C does not stop it within an item.
     allow_divergence : bool
         Evaluate a path that diverges; all counts must be finite then.
     rcond : float, optional

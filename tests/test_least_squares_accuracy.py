@@ -227,11 +227,12 @@ def test_ridge_against_exact_arithmetic(backend, dtype):
     for n, d in [(8, 5), (5, 8), (6, 6)]:
         X = with_spectrum(np.geomspace(1, 1e-2, min(n, d)), n, d, rng).astype(dtype)
         y = rng.standard_normal(n).astype(dtype)
-        ridges = [1e-12, 1e-6, 1e-3, 1.0, 1e6, 1e30]
+        ridges = [1e-12, 1e-6, 1e-3, 1.0, 10.0, 1e2, 1e6, 1e30]
         path = genkern.ridge_path(X, y, ridges, backend=backend)
         for ridge, from_path in zip(ridges, path, strict=True):
             expected = exact_ridge(X, y, ridge)
-            atol = LSTSQ_FORWARD * unit(dtype, n, d) * 1e2 * np.abs(expected).max()
+            condition = math.sqrt((1 + ridge) / (1e-4 + ridge))  # of [X; sqrt(ridge) I]
+            atol = LSTSQ_FORWARD * unit(dtype, n, d) * condition * np.abs(expected).max()
             np.testing.assert_allclose(
                 genkern.lstsq(X, y, ridge=ridge, backend=backend).coef, expected, rtol=0, atol=atol
             )

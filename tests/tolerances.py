@@ -3,7 +3,7 @@
 import numpy as np
 
 # Normwise backward error of a least-squares solution, relative to ||X||_2. Theory has a low-degree polynomial in the
-# size here; random and graded problems measure below 1.
+# size here; all problems measure below 2.
 LSTSQ_BACKWARD = 4
 # Component of the coefficients in the null space of X, relative to their norm; times s_max / s_min of the kept modes.
 LSTSQ_NULL_SPACE = 4

@@ -130,8 +130,10 @@ def solve_chunk(
         status[item] = UNDECIDED
         root = math.sqrt(ridge[item])
         if root > 0.0:
-            if abs(math.frexp(root)[1] - x_exponent) > 50:
-                continue  # the SVD has a form for every scale
+            relative = math.frexp(root)[1] - x_exponent
+            # The QR below loses a factor sqrt(ridge) / s_max, and entries of X are near 1: beyond, the SVD is better.
+            if relative > 3 or relative < -50:
+                continue
             root = _times_power(root, -x_exponent)
         for i in range(n):
             for j in range(d):
