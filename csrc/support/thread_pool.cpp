@@ -167,7 +167,7 @@ void parallel_for(index_t chunks, int threads, const std::function<void(index_t,
   auto last = clock::now();
   const bool nested = inside_parallel_region;
   auto poll = [&] {
-    if (nested || !interrupted) return;
+    if (!interrupted) return;
     const auto now = clock::now();
     if (now - last < std::chrono::milliseconds(20)) return;
     last = now;
