@@ -61,9 +61,13 @@ def unavailable(backend: str) -> str | None:
     return None
 
 
+@cache
 def default_backend() -> str:
-    """Backend of host arrays when the caller names none."""
-    return "cpp" if unavailable("cpp") is None else "numba"
+    """Backend of host arrays when the caller names none: numba only where there is no compiled module.
+
+    A compiled module that is there and does not run is an error to be told, not a reason to be slow.
+    """
+    return "cpp" if importlib.util.find_spec("genkern._native") is not None else "numba"
 
 
 def resolve(function: str, backend: str | None) -> Callable[..., Any]:
