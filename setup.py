@@ -13,6 +13,8 @@ from setuptools import setup
 
 ext_modules = []
 if os.environ.get("GENKERN_NO_EXTENSION", "0") in ("", "0"):
+    if sys.platform == "win32":
+        raise SystemExit("the kernels need GCC or Clang: set GENKERN_NO_EXTENSION=1 to install without them")
     from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 
     headers = sorted(glob("csrc/**/*.hpp", recursive=True) + glob("csrc/**/*.inc", recursive=True))
@@ -31,25 +33,24 @@ if os.environ.get("GENKERN_NO_EXTENSION", "0") in ("", "0"):
         depends=[*headers, "setup.py"],
         cxx_std=17,
     )
-    if sys.platform != "win32":
-        # No fast-math and no implicit contraction: a fused multiply-add stands where a kernel asks for it.
+    # No fast-math and no implicit contraction: a fused multiply-add stands where a kernel asks for it.
+    extension.extra_compile_args += [
+        "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-pthread",
+    ]  # fmt: skip
+    if sys.platform == "linux":
+        # GCC warns of vector arguments whose passing depends on the instruction set; ours are all inlined.
+        extension.extra_compile_args += ["-Wno-psabi"]
+        extension.extra_link_args += ["-pthread", "-ldl"]
+    if sanitizers := os.environ.get("GENKERN_SANITIZE"):
         extension.extra_compile_args += [
-            "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-pthread",
-        ]  # fmt: skip
-        if sys.platform == "linux":
-            # GCC warns of vector arguments whose passing depends on the instruction set; ours are all inlined.
-            extension.extra_compile_args += ["-Wno-psabi"]
-            extension.extra_link_args += ["-pthread", "-ldl"]
-        if sanitizers := os.environ.get("GENKERN_SANITIZE"):
-            extension.extra_compile_args += [
-                f"-fsanitize={sanitizers}",
-                "-fno-omit-frame-pointer",
-                "-g",
-                "-O1",
-            ]
-            extension.extra_link_args += [f"-fsanitize={sanitizers}"]
-        if os.environ.get("GENKERN_WERROR", "0") not in ("", "0"):
-            extension.extra_compile_args += ["-Werror"]
+            f"-fsanitize={sanitizers}",
+            "-fno-omit-frame-pointer",
+            "-g",
+            "-O1",
+        ]
+        extension.extra_link_args += [f"-fsanitize={sanitizers}"]
+    if os.environ.get("GENKERN_WERROR", "0") not in ("", "0"):
+        extension.extra_compile_args += ["-Werror"]
     ext_modules.append(extension)
 
 setup(ext_modules=ext_modules)

@@ -9,7 +9,7 @@
 #include "cpu/features.hpp"
 #include "cpu/least_squares.hpp"
 
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#if defined(__x86_64__)
 #define GENKERN_X86_ISA 1
 #endif
 
