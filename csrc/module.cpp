@@ -7,6 +7,8 @@ void bind_least_squares(py::module_& m);
 void bind_features(py::module_& m);
 
 PYBIND11_MODULE(_native, m) {
+  if (PyInterpreterState_Get() != PyInterpreterState_Main())
+    throw py::import_error("the compiled module of genkern does not run in subinterpreters");
   m.doc() = "Compiled kernels of genkern; use the functions of the package instead.";
   bind_support(m);
   bind_least_squares(m);

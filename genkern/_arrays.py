@@ -92,7 +92,7 @@ def to_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
             raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
         try:
             # Not through DLPack: NumPy marks what comes from a tensor's unversioned capsule as read-only.
-            return np.asarray(value.resolve_neg().numpy())
+            return np.asarray(value.resolve_conj().resolve_neg().numpy())
         except TypeError as error:  # bfloat16 and the like have no NumPy dtype
             raise TypeError(f"{name} must have dtype float32, float64 or an integer one, got {value.dtype}") from error
     if hasattr(value, "__dlpack__") and not isinstance(value, np.generic):
@@ -105,7 +105,9 @@ def to_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
     try:
         return np.asarray(value)
     except ValueError as error:  # ragged nesting
-        raise ValueError(f"{name} must be a rectangular array: {error}") from error
+        raise ValueError(
+            f"{name} must be a rectangular array of numbers, got nested sequences of unequal length"
+        ) from error
 
 
 def _to_jax(array: np.ndarray[Any, Any]) -> Any:

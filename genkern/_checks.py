@@ -33,7 +33,8 @@ def real_arrays(**arguments: Any) -> tuple[list[Array], _arrays.Library]:
         if view.dtype.kind == "c":
             raise TypeError(f"{name} must be real, got complex dtype {view.dtype}")
         if not (view.dtype.kind in "biu" or (view.dtype.kind == "f" and view.dtype.itemsize in (4, 8))):
-            raise TypeError(f"{name} must have dtype float32, float64 or an integer one, got {view.dtype}")
+            hint = " (of Python objects: convert it first)" if view.dtype.kind == "O" else ""
+            raise TypeError(f"{name} must have dtype float32, float64 or an integer one, got {view.dtype}{hint}")
     single = all(view.dtype.newbyteorder("=") == np.float32 for view in views.values())
     dtype = np.dtype(np.float32 if single else np.float64)
     return [_addressable(view.astype(dtype, copy=False)) for view in views.values()], library
@@ -108,10 +109,7 @@ def at_most_one_axis(name: str, view: Array) -> None:
 
 def positive(name: str, value: Any) -> Array:
     """Finite array of numbers > 0 in float64."""
-    view = nonnegative(name, value)
-    if np.any(view == 0):
-        raise ValueError(f"{name} must be > 0, got 0")
-    return view
+    return nonnegative(name, value, strict=True)
 
 
 def step_counts(name: str, value: Any, *, infinite: bool) -> Array:
@@ -128,15 +126,15 @@ def step_counts(name: str, value: Any, *, infinite: bool) -> Array:
     return view
 
 
-def nonnegative(name: str, value: Any) -> Array:
-    """Finite array of numbers >= 0 in float64."""
-    if type(value) is float and 0.0 <= value < math.inf:
+def nonnegative(name: str, value: Any, *, strict: bool = False) -> Array:
+    """Finite array of numbers >= 0, or > 0 if `strict`, in float64."""
+    if type(value) is float and (0.0 < value < math.inf or (value == 0.0 and not strict)):
         return np.array(value)
     (view,), _ = real_arrays(**{name: value})
     view = view.astype(np.float64, copy=False)
-    if not np.all(np.isfinite(view)) or np.any(view < 0):
-        bad = view[~(np.isfinite(view) & (view >= 0))].flat[0]
-        raise ValueError(f"{name} must be finite and >= 0, got {bad}")
+    good = np.isfinite(view) & ((view > 0) if strict else (view >= 0))
+    if not np.all(good):
+        raise ValueError(f"{name} must be finite and {'>' if strict else '>='} 0, got {view[~good].flat[0]}")
     return view
 
 

@@ -74,9 +74,14 @@ def corrupt_labels(labels: Any, fraction: float, *, classes: int | Sequence[int]
     fraction = _checks.real_number("fraction", fraction, low=0.0, high=1.0)
     seed = check_seed(seed)
     if isinstance(classes, (int, np.integer)):
-        values = np.arange(_checks.integer("classes", classes, low=2))
+        high = min(int(np.iinfo(labels.dtype).max), 2**31) + 1
+        values = np.arange(_checks.integer("classes", classes, low=2, high=high))
     else:
-        values = np.array(sorted({_checks.integer("classes", value, low=-(2**31)) for value in classes}))
+        if isinstance(classes, (str, bytes)) or not hasattr(classes, "__iter__"):
+            raise TypeError(f"classes must be an integer or a sequence of integers, got {type(classes).__name__}")
+        limits = np.iinfo(labels.dtype)
+        low, high = max(int(limits.min), -(2**53)), min(int(limits.max), 2**53)  # what labels can hold
+        values = np.array(sorted({_checks.integer("classes", value, low=low, high=high) for value in classes}))
         if len(values) < 2:
             raise ValueError(f"classes must name at least 2 labels, got {len(values)}")
     place = np.searchsorted(values, labels)

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from genkern.errors import BackendUnavailable
@@ -46,6 +47,11 @@ def unavailable(backend: str) -> str | None:
     """Why a backend cannot run on this machine, or None if it can."""
     if backend == "cpp":
         if importlib.util.find_spec("genkern._native") is None:
+            if (Path(__file__).parents[1] / "csrc").is_dir():
+                return (
+                    "this genkern is a source checkout without a compiled module; "
+                    "start Python in another folder, or build it with pip install -e ."
+                )
             return "the compiled module genkern._native is not installed (built with GENKERN_NO_EXTENSION=1?)"
         try:
             importlib.import_module("genkern._native").isa()

@@ -57,7 +57,8 @@ def lstsq(
     X : array (..., n, d)
         Real design matrices; batch axes broadcast. float32 is solved in float32, integers become float64.
     y : array (..., n) or (..., n, k)
-        Right-hand sides: one of them if ``y.ndim == X.ndim - 1``, k of them if ``y.ndim == X.ndim``.
+        Right-hand sides: one of them if ``y.ndim == X.ndim - 1``, k of them if ``y.ndim == X.ndim``. So a batch of y
+        for one X (n, d) is ``y`` (b, n) with ``X[None]``.
     ridge : float or array (...)
         Penalty >= 0, broadcast over the batch.
     rcond : float, optional
@@ -83,9 +84,11 @@ def lstsq(
 
     Notes
     -----
-    Empty problems are their limits: coef 0 and rank 0 for ``n == 0``, residual ``||y||`` for ``d == 0``. The bits of an
-    item depend neither on `n_threads` nor on its batch. JAX without ``jax_enable_x64`` holds float64 results (of
-    integers, say) as float32, as all of JAX does. Cost: ``O(n d min(n, d))`` an item.
+    Empty problems are their limits: coef 0 and rank 0 for ``n == 0``, residual ``||y||`` for ``d == 0``. The bits
+    of an item depend neither on `n_threads` nor on its batch. Ctrl-C acts within an item too, but for an item that
+    may be rank deficient (or of extreme scale or ridge): that one goes to an SVD of LAPACK on one thread. JAX
+    without ``jax_enable_x64`` holds float64 results (of integers, say) as float32, as all of JAX does. Cost: ``O(n
+    d min(n, d))`` an item.
     """
     (X_view, y_view), library = _checks.real_arrays(X=X, y=y)
     _checks.minimum_axes("X", X_view, 2, "(..., n, d)")
@@ -208,7 +211,7 @@ def gd_path(
         Heavy-ball momentum in [0, 1).
     nesterov : bool
         Use Nesterov's schedule; takes no `momentum`. Its filter is a recursion whose cost grows with the largest count,
-        some nanoseconds a step and singular value until the mode has converged; Ctrl-C does not stop it within an item.
+        some nanoseconds a step and singular value until the mode has converged; Ctrl-C stops it.
     allow_divergence : bool
         Evaluate a path that diverges; all counts must be finite then.
     rcond : float, optional

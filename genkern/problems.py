@@ -64,7 +64,7 @@ def gaussian(
         Eigenvalues of the covariance, see `eigenvalues`, which also takes the parameters from `exponent` on. The
         eigenvectors are the coordinate axes. The trace is not normalised.
     signal : float
-        `||coef||^2` (the `signal` of `theory.ridge_risk`); the direction is uniform on the sphere.
+        `||coef||^2` ; the direction is uniform on the sphere.
     noise : float
         Variance of eps, which is Gaussian.
     n_test : int
@@ -122,9 +122,9 @@ def spherical(
 ) -> Problem:
     """Regression on inputs that are uniform on the sphere of radius sqrt(d): `y = <x, coef> + q(x) + eps`.
 
-    The setting of Mei and Montanari (2022), with `linear` (F1^2), `nonlinear` (F*^2) and `noise` (tau^2) as in
-    `theory.random_features_risk`. The nonlinear part is a random polynomial of degree 2 that is orthogonal to
-    constants and to linear functions, `q(x) = sum_i g_i x_i x_{i+1}`, g uniform on a sphere.
+    The setting of Mei and Montanari (2022), where `linear` is F1^2, `nonlinear` F*^2 and `noise` tau^2. The
+    nonlinear part is a random polynomial of degree 2 that is orthogonal to constants and to linear functions, `q(x)
+    = sum_i g_i x_i x_{i+1}`, g uniform on a sphere.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def separable(n: int, d: int, *, margin: float = 1.0, spread: float = 1.0, n_tes
     -------
     Problem
         `y` in {-1, +1}, each with probability 1/2; `coef = u / margin` is the hard-margin solution,
-        `min_i y_i <x_i, coef> = 1`, as of `max_margin`.
+        `min_i y_i <x_i, coef> = 1`.
     """
     margin = _checks.real_number("margin", margin, low=0.0, strict=True)
     spread = _checks.real_number("spread", spread, low=0.0, strict=True)

@@ -438,7 +438,7 @@ def test_any_array_that_speaks_dlpack(backend):
         (ValueError, "momentum must be", lambda X, y, o: genkern.gd_path(X, y, 1, momentum=-0.1, **o)),
         (TypeError, "nesterov must be True or False", lambda X, y, o: genkern.gd_path(X, y, 1, nesterov=1, **o)),
         (TypeError, "allow_divergence must", lambda X, y, o: genkern.gd_path(X, y, 1, allow_divergence="no", **o)),
-        (ValueError, "step_size must be > 0", lambda X, y, o: genkern.gd_path(X, y, 1, step_size=0, **o)),
+        (ValueError, "step_size must be finite and > 0", lambda X, y, o: genkern.gd_path(X, y, 1, step_size=0, **o)),
         (ValueError, "step_size must be finite", lambda X, y, o: genkern.gd_path(X, y, 1, step_size=np.inf, **o)),
         (ValueError, "X must have shape", lambda X, y, o: genkern.singular_values(X[0, 0], **o)),
     ],
@@ -594,3 +594,57 @@ def test_ctrl_c(backend, function):
         assert process.stdout.readline() == "interrupted\n"
         assert time.monotonic() - sent < 10
         assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("scale", [1e-120, 1e-90, 1.0, 1e90, 1e120])
+@pytest.mark.parametrize("n, d, rank", [(64, 64, 32), (100, 60, 30), (60, 200, 20), (20, 20, 10), (8, 30, 4)])
+def test_rank_does_not_depend_on_scale(backend, n, d, rank, scale):
+    rng = np.random.default_rng(20)
+    X = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, d))
+    y = rng.standard_normal(n)
+    plain = genkern.lstsq(X, y, backend=backend)
+    scaled = genkern.lstsq(X * scale, y, backend=backend)
+    assert plain.rank == scaled.rank == rank
+    bound = LSTSQ_FORWARD * unit(X.dtype, n, d) * 1e3 * np.abs(plain.coef).max()
+    np.testing.assert_allclose(scaled.coef * scale, plain.coef, rtol=0, atol=bound)
+
+
+def test_rank_of_large_float32_with_a_coarse_cutoff(backend):
+    rng = np.random.default_rng(21)
+    U, V = (np.linalg.qr(rng.standard_normal((64, 64)))[0] for _ in range(2))
+    X = ((U * np.repeat([1.0, 5e-3], 32)) @ V * 1e14).astype(np.float32)
+    assert genkern.lstsq(X, np.ones(64, np.float32), rcond=1e-2, backend=backend).rank == 32
+
+
+def test_many_threads_once_do_not_slow_later_calls(native):
+    code = """
+import time, numpy as np, genkern
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal((64, 20, 40)), rng.standard_normal((64, 20))
+def best():
+    times = []
+    for _ in range(50):
+        start = time.perf_counter()
+        genkern.lstsq(X, y, n_threads=2)
+        times.append(time.perf_counter() - start)
+    return min(times)
+best()
+before = best()
+genkern.singular_values(np.ones((4000, 2, 2)), n_threads=300)
+assert best() < 10 * before + 1e-3, (before, best())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_exit_while_a_daemon_thread_computes(native):
+    code = """
+import threading, time, numpy as np, genkern
+X, y = np.random.default_rng(0).standard_normal((2, 600, 600)), np.ones((2, 600))
+def forever():
+    while True:
+        genkern.lstsq(X, y)
+threading.Thread(target=forever, daemon=True).start()
+time.sleep(0.5)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

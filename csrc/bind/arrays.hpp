@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <exception>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -67,18 +68,34 @@ T* contiguous(const py::array& array, const char* name) {
   return typed<T>(array, name);
 }
 
-// True when the user has pressed Ctrl-C; called from the calling thread with the GIL released.
-inline bool interrupted() {
-  py::gil_scoped_acquire gil;
-  return PyErr_CheckSignals() != 0;
+// What a kernel asks every few milliseconds: has the user pressed Ctrl-C? Empty off the main thread, where Python
+// handles no signals and where waiting for the GIL would end the thread if the interpreter is shutting down.
+inline std::function<bool()> interrupt_check() {
+  static const unsigned long main_thread =
+      py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>();
+  if (PyThread_get_thread_ident() != main_thread) return {};
+  return [] {
+    py::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+  };
 }
 
-// Runs a kernel without the GIL; Ctrl-C in it becomes the exception that its handler has set.
+// Runs call(interrupted) without the GIL; Ctrl-C in it becomes the exception that its handler has set. Not by
+// py::gil_scoped_release: taking the GIL back ends a daemon thread when the interpreter shuts down, and no thread can
+// be ended inside a destructor.
 template <class Call>
 void run_released(Call&& call) {
+  const std::function<bool()> interrupted = interrupt_check();
+  std::exception_ptr error;
+  PyThreadState* const state = PyEval_SaveThread();
   try {
-    py::gil_scoped_release released;
-    call();
+    call(interrupted);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  PyEval_RestoreThread(state);
+  try {
+    if (error) std::rethrow_exception(error);
   } catch (const Interrupted&) {
     throw py::error_already_set();
   }

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
-#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -25,8 +23,8 @@ Activation activation_of(const std::string& name) {
 // costs about as much as 50 rows of products. Ctrl-C is looked for inside a task too: the first touch of a large
 // output can make it long.
 template <class T, class Finite, class Weights, class Rows>
-void run(FeaturesProblem<T> problem, Finite find_finite, Weights weights, Rows rows, int threads) {
-  using clock = std::chrono::steady_clock;
+void run(FeaturesProblem<T> problem, Finite find_finite, Weights weights, Rows rows, int threads,
+         const std::function<bool()>& interrupted) {
   constexpr index_t piece = 64;  // rows, a multiple of every register tile's
   const index_t n = problem.X.rows, d = problem.X.cols;
   const index_t tiles = (problem.width + features_tile - 1) / features_tile;
@@ -47,9 +45,7 @@ void run(FeaturesProblem<T> problem, Finite find_finite, Weights weights, Rows r
   threads = static_cast<int>(std::min<index_t>(threads, tiles * blocks));
   std::vector<double> memory(static_cast<std::size_t>(threads) * features_workspace + 8);
   double* const aligned = reinterpret_cast<double*>((reinterpret_cast<std::uintptr_t>(memory.data()) + 63) / 64 * 64);
-  std::atomic<bool> stop{false};
-  auto last_poll = clock::now();  // of the calling thread, which is worker 0
-  auto body = [&](index_t task, int worker) {
+  const auto body = [&](index_t task, int worker) {
     double* const workspace = aligned + worker * features_workspace;
     const index_t column = task / blocks * features_tile, begin = task % blocks * block;
     const index_t end = std::min(begin + block, n);
@@ -57,17 +53,11 @@ void run(FeaturesProblem<T> problem, Finite find_finite, Weights weights, Rows r
       weights(problem, column, first, workspace);
       for (index_t row = begin; row < end; row += piece) {
         rows(problem, column, first, row, std::min(row + piece, end), workspace);
-        if (stop.load(std::memory_order_relaxed)) return;
-        if (worker != 0 || clock::now() - last_poll < std::chrono::milliseconds(20)) continue;
-        last_poll = clock::now();
-        if (interrupted()) {
-          stop.store(true, std::memory_order_relaxed);
-          throw Interrupted{};
-        }
+        check_interrupt();
       }
     }
   };
-  parallel_for(tiles * blocks, threads, body);
+  parallel_for(tiles * blocks, threads, body, interrupted);
 }
 
 template <class T>
@@ -86,11 +76,11 @@ void random_features_of(const py::array& X, py::array& out, Activation activatio
   problem.seed = seed;
   problem.start = start;
   const FeaturesKernels& table = kernels().features;
-  run_released([&] {
+  run_released([&](const std::function<bool()>& interrupted) {
     if constexpr (sizeof(T) == 4)
-      run(problem, table.finite_f32, table.weights_f32, table.rows_f32, threads);
+      run(problem, table.finite_f32, table.weights_f32, table.rows_f32, threads, interrupted);
     else
-      run(problem, table.finite_f64, table.weights_f64, table.rows_f64, threads);
+      run(problem, table.finite_f64, table.weights_f64, table.rows_f64, threads, interrupted);
   });
 }
 
@@ -121,7 +111,8 @@ py::array_t<double> random_numbers(std::uint64_t seed, std::uint32_t stream, std
                                    py::ssize_t rows) {
   py::array_t<double> values({rows, columns});
   double* data = values.mutable_data();
-  run_released([&] { (kernels().features.*numbers)(seed, stream, start, columns, rows, data); });
+  run_released(
+      [&](const std::function<bool()>&) { (kernels().features.*numbers)(seed, stream, start, columns, rows, data); });
   return values;
 }
 

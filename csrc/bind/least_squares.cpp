@@ -18,7 +18,7 @@ void lstsq(const py::array& X, const py::array& y, const py::array& ridge, doubl
                                          genkern::contiguous<std::int32_t>(rank, "rank"),
                                          genkern::contiguous<T>(residual_norm, "residual_norm"),
                                          genkern::contiguous<std::int8_t>(status, "status")};
-  genkern::run_released([&] { kernel(problem, n_threads, genkern::interrupted); });
+  genkern::run_released([&](const auto& interrupted) { kernel(problem, n_threads, interrupted); });
 }
 
 }  // namespace

@@ -16,8 +16,9 @@ void ridge_path(const py::array& X, const py::array& y, const py::array& ridges,
   const double* const values = genkern::contiguous<const double>(ridges, "ridges");
   T* const target = genkern::contiguous<T>(coef, "coef");
   const index_t count = ridges.size();
-  genkern::run_released(
-      [&] { genkern::ridge_path<T>(matrices, rhs, values, count, rcond, target, n_threads, genkern::interrupted); });
+  genkern::run_released([&](const auto& interrupted) {
+    genkern::ridge_path<T>(matrices, rhs, values, count, rcond, target, n_threads, interrupted);
+  });
 }
 
 template <class T>
@@ -28,8 +29,8 @@ void gd_path(const py::array& X, const py::array& y, const py::array& steps, con
   const auto sizes = genkern::batch_of_numbers(step_size, "step_size");
   T* const target = genkern::contiguous<T>(coef, "coef");
   bool* const flags = genkern::contiguous<bool>(divergent, "divergent");
-  genkern::run_released([&] {
-    genkern::gd_path<T>(matrices, rhs, method, sizes, rcond, target, flags, n_threads, genkern::interrupted);
+  genkern::run_released([&](const auto& interrupted) {
+    genkern::gd_path<T>(matrices, rhs, method, sizes, rcond, target, flags, n_threads, interrupted);
   });
 }
 
@@ -37,7 +38,8 @@ template <class T>
 void singular_values(const py::array& X, py::array& s, int n_threads) {
   const auto matrices = genkern::batch_of_matrices<const T>(X, "X");
   T* const target = genkern::contiguous<T>(s, "s");
-  genkern::run_released([&] { genkern::singular_values<T>(matrices, target, n_threads, genkern::interrupted); });
+  genkern::run_released(
+      [&](const auto& interrupted) { genkern::singular_values<T>(matrices, target, n_threads, interrupted); });
 }
 
 }  // namespace

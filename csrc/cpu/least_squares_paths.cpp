@@ -80,6 +80,7 @@ void nesterov_filters(const std::vector<double>& a, const GdMethod& method, doub
           std::remove_if(active.begin(), active.end(), [&](std::size_t mode) { return states[mode].settled(a[mode]); }),
           active.end());
       done = stop;
+      check_interrupt();
     }
     done = std::max(done, target);
     for (std::size_t mode = 0; mode < modes; ++mode)

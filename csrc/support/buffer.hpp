@@ -3,10 +3,21 @@
 #pragma once
 
 #include <new>
+#include <string>
 
 #include "support/view.hpp"
 
 namespace genkern {
+
+class OutOfMemory : public std::bad_alloc {
+ public:
+  explicit OutOfMemory(std::size_t bytes)
+      : text_("cannot allocate " + std::to_string(bytes >> 20) + " MiB of working memory") {}
+  const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  std::string text_;
+};
 
 template <class T>
 class Buffer {
@@ -20,7 +31,9 @@ class Buffer {
   T* reserve(index_t count) {
     if (count > capacity_) {
       release();
-      data_ = static_cast<T*>(::operator new(static_cast<std::size_t>(count) * sizeof(T), alignment));
+      const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
+      data_ = static_cast<T*>(::operator new(bytes, alignment, std::nothrow));
+      if (data_ == nullptr) throw OutOfMemory(bytes);
       capacity_ = count;
     }
     return data_;

@@ -242,7 +242,7 @@ def _grid(n: int, limit: int, points: int, threshold: Array) -> list[int]:
     """Widths from n/20 to the limit, denser towards the thresholds, which are all included."""
     known = threshold[np.isfinite(threshold)].astype(int).tolist()
     last = max([n, *known])
-    far = np.geomspace(max(1, min(n // 20, limit)), n, points // 4)
+    far = np.geomspace(max(1, min(n // 20, limit)), min(n, limit), points // 4)
     near = n - np.geomspace(1, n // 8, points // 4)
     above = last + np.geomspace(1, max(limit - last, 1), points - 2 * (points // 4))
     grid = {n, *known, *np.rint(np.concatenate([far, near, above])).astype(int).tolist()}

@@ -81,6 +81,23 @@ void interrupts() {
   }
   require(caught && done.load() < 100000, "an interrupt stops the work");
   every_chunk_once(50, 4);
+
+  // Bodies that would never end by themselves, also while the caller only waits for its helpers.
+  std::atomic<bool> asked{false};
+  caught = false;
+  try {
+    parallel_for(
+        2, 2,
+        [&](index_t, int worker) {
+          while (worker != 0) genkern::check_interrupt();
+        },
+        [&] { return asked.exchange(true) || true; });
+  } catch (const genkern::Interrupted&) {
+    caught = true;
+  }
+  // The caller may have taken both chunks, each of which then ends at once.
+  require(caught == asked.load(), "an interrupt stops a long body");
+  every_chunk_once(50, 4);
 }
 
 template <class Body>
