@@ -20,6 +20,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -54,6 +55,7 @@ class Entry:
 
     def turn(self) -> None:
         set_threads(self.threads)
+        time.sleep(0.25)  # threads of the library before us spin for up to 0.2 s after its call
         self.call()  # thread pools, caches and branch predictors as they are in a user's loop
         self.times.append(seconds(self.call, at_least=0.02))
 
@@ -96,6 +98,9 @@ def measure_lstsq(n: int, d: int, ours: str, peers: list[str], threads: int, rep
     add(ours, threads, "single", "float32")
     for backend in peers:
         kind = "unstable" if backend in least_squares.UNSTABLE else "stable"
+        # torch 2.13's batched solve was seen to hang in MKL on two threads from 256 on (an error in DLASWP).
+        if backend == "unstable-torch" and n >= 256:
+            continue
         for count in sorted({1, threads}) if backend != "jax" else [threads]:
             add(backend, count, kind)
     take_turns(entries, repeats)
