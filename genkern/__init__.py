@@ -2,6 +2,7 @@
 
 from genkern import errors, problems, studies
 from genkern._registry import backends
+from genkern.curves import RiskCurve, epoch_curve, random_feature_curve, ridge_curve, sample_curve, width_curve
 from genkern.features import random_features
 from genkern.least_squares import LstsqResult, gd_path, lstsq, ridge_path, singular_values
 
@@ -9,14 +10,20 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LstsqResult",
+    "RiskCurve",
     "__version__",
     "backends",
+    "epoch_curve",
     "errors",
     "gd_path",
     "lstsq",
     "problems",
+    "random_feature_curve",
     "random_features",
+    "ridge_curve",
     "ridge_path",
+    "sample_curve",
     "singular_values",
     "studies",
+    "width_curve",
 ]

@@ -34,10 +34,22 @@ _TABLE: dict[str, dict[str, str]] = {
         "cpp": "genkern._native",
         "numba": "genkern._numba.least_squares",
     },
+    "random_feature_curve": {
+        "reference": "genkern._reference.curves",
+        "numba": "genkern._numba.curves",
+    },
     "random_features": {
         "reference": "genkern._reference.features",
         "cpp": "genkern._native",
         "numba": "genkern._numba.features",
+    },
+    "sample_curve": {
+        "reference": "genkern._reference.curves",
+        "numba": "genkern._numba.curves",
+    },
+    "width_curve": {
+        "reference": "genkern._reference.curves",
+        "numba": "genkern._numba.curves",
     },
 }
 

@@ -113,9 +113,31 @@ def random_features(
     width = _checks.integer("width", width, low=0, high=(2**63 - 1) // (8 * max(n, 1)))
     seed = _checks.integer("seed", seed, low=0, high=_WORDS - 1)
     start = _checks.integer("start", start, low=0, high=_WORDS - width)
+    result_dtype = _checks.real_dtype("dtype", dtype, view.dtype)
+    law, backend = check_law(activation, weights, bandwidth, result_dtype, backend)
+    threads = _checks.threads(n_threads)
+    implementation = _registry.resolve("random_features", backend)
+    result = _checks.output(out, (n, width), result_dtype, library, {"X": view})
+    if view.dtype != result_dtype:
+        with np.errstate(over="ignore"):  # what overflows is infinite, so its row is NaN
+            view = view.astype(result_dtype)
+    implementation(
+        view,
+        result,
+        seed=seed,
+        start=start if width else 0,  # 2^64 with no columns at all is no 64-bit number
+        n_threads=threads,
+        **law,
+    )
+    return library.wrap(result) if out is None else out
+
+
+def check_law(
+    activation: Any, weights: Any, bandwidth: Any, dtype: np.dtype[Any], backend: str | None
+) -> tuple[dict[str, Any], str | None]:
+    """The law of random features as keywords of the kernels, and the backend: numba for a function of the user's."""
     weights = _checks.choice("weights", weights, WEIGHTS)
     bandwidth = _checks.real_number("bandwidth", bandwidth, low=0.0, strict=True)
-    result_dtype = _checks.real_dtype("dtype", dtype, view.dtype)
     if callable(activation):
         backend = "numba" if backend is None else backend
         if backend == "cpp":
@@ -127,25 +149,9 @@ def random_features(
         activation = _checks.choice("activation", activation, ACTIVATIONS)
     if activation == "rff":
         with np.errstate(all="ignore"):
-            scale = result_dtype.type(1.0) / result_dtype.type(bandwidth)
+            scale = dtype.type(1.0) / dtype.type(bandwidth)
         if not (np.isfinite(scale) and scale > 0):
-            raise ValueError(f"bandwidth must be a number whose reciprocal {result_dtype} can hold, got {bandwidth}")
+            raise ValueError(f"bandwidth must be a number whose reciprocal {dtype} can hold, got {bandwidth}")
     elif bandwidth != 1.0:
         raise ValueError(f"bandwidth must be 1.0 unless activation='rff', got {bandwidth} with {activation!r}")
-    threads = _checks.threads(n_threads)
-    implementation = _registry.resolve("random_features", backend)
-    result = _checks.output(out, (n, width), result_dtype, library, {"X": view})
-    if view.dtype != result_dtype:
-        with np.errstate(over="ignore"):  # what overflows is infinite, so its row is NaN
-            view = view.astype(result_dtype)
-    implementation(
-        view,
-        result,
-        activation=activation,
-        seed=seed,
-        start=start if width else 0,  # 2^64 with no columns at all is no 64-bit number
-        weights=weights,
-        bandwidth=bandwidth,
-        n_threads=threads,
-    )
-    return library.wrap(result) if out is None else out
+    return {"activation": activation, "weights": weights, "bandwidth": bandwidth}, backend
