@@ -1,0 +1,179 @@
+"""Nested curves without the compiled module: where columns come from, and the loop over blocks. See `_curve_engine`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genkern import _curve_data
+from genkern._numba._curve_engine import Plain, Restart, Ridge, Train
+from genkern._numba._curve_test import Later, SampleTest, WidthTest
+from genkern._numba.features import random_features
+
+Array = np.ndarray[Any, Any]
+Data = _curve_data.Data
+Measured = _curve_data.Measured
+Hook = Callable[[int], None] | None
+Columns = Callable[[int, int], Array]  # (p, q) -> columns p .. q - 1 in float64
+
+
+@dataclass
+class Problem:
+    """One curve: columns of the training and test side, right-hand sides, and where they go."""
+
+    train: Columns  # (n, q - p)
+    test: Columns  # (m, q - p)
+    rhs: Array  # (n, K)
+    new_test: Callable[[Train], WidthTest | SampleTest]
+    samples: bool
+
+
+class Options:
+    """What all curves of a call share, and the count of points that are done."""
+
+    def __init__(self, points: Array, rcond: float, unit: float, method: str, hook: Hook) -> None:
+        self.points, self.rcond, self.unit, self.method, self.hook = points, rcond, unit, method, hook
+        self.done = 0
+
+    def count(self, points: int) -> None:
+        """Tell of points that are done."""
+        self.done += points
+        if self.hook is not None:
+            self.hook(self.done)
+
+
+def width_curve(
+    data: Data, widths: Array, ridges: Array, rcond: float, unit: float, method: str, measured: Measured, hook: Hook,
+    threads: int,
+) -> None:  # fmt: skip
+    """Every listed width of every curve of the batch."""
+    options = Options(widths, rcond, unit, method, hook)
+    for item in np.ndindex(data.batch):
+        _curves(_widths(data, item, _stored(data.X[item]), _stored(data.X_test[item])), ridges, options, measured, item)
+
+
+def random_feature_curve(
+    data: Data, widths: Array, seeds: list[int], law: dict[str, Any], ridges: Array, rcond: float, unit: float,
+    method: str, measured: Measured, hook: Hook, threads: int,
+) -> None:  # fmt: skip
+    """As `width_curve`, with features made block by block."""
+    options = Options(widths, rcond, unit, method, hook)
+
+    def made(X: Array, seed: int) -> Columns:
+        def columns(p: int, q: int) -> Array:
+            F = np.empty((len(X), q - p), data.dtype)
+            random_features(X, F, seed=seed, start=p, n_threads=threads, **law)
+            return F.astype(np.float64)
+
+        return columns
+
+    for item in np.ndindex(data.batch):
+        for s, seed in enumerate(seeds):
+            problem = _widths(data, item, made(data.X[item], seed), made(data.X_test[item], seed))
+            _curves(problem, ridges, options, measured, (*item, s))
+
+
+def sample_curve(
+    data: Data, samples: Array, ridges: Array, rcond: float, unit: float, method: str, measured: Measured, hook: Hook,
+    threads: int,
+) -> None:  # fmt: skip
+    """Training points are the columns, targets the test side, test points the right-hand sides."""
+    options = Options(samples, rcond, unit, method, hook)
+    for item in np.ndindex(data.batch):
+        X, y, targets = data.X[item], data.rhs[item], data.targets[item]
+
+        def new_test(train: Train, y: Array = y, targets: Array = targets) -> SampleTest:
+            return SampleTest(train, y, targets, data.draws, data.classify, samples)
+
+        rhs = np.array(data.X_test[item].T, dtype=np.float64)
+        problem = Problem(_stored(X.T), _stored(y.T), rhs, new_test, True)
+        _curves(problem, ridges, options, measured, item)
+
+
+def _stored(F: Array) -> Columns:
+    return lambda p, q: np.array(F[:, p:q], dtype=np.float64, order="F")
+
+
+def _widths(data: Data, item: tuple[int, ...], train: Columns, test: Columns) -> Problem:
+    def new_test(factor: Train) -> WidthTest:
+        return WidthTest(factor, data.targets[item], data.draws, data.classify)
+
+    return Problem(train, test, data.rhs[item], new_test, False)
+
+
+def _curves(problem: Problem, ridges: Array, options: Options, measured: Measured, place: tuple[int, ...]) -> None:
+    """The curves of one problem, one for each ridge."""
+    for r, ridge in enumerate(ridges):
+        out = {name: value[(*place, r)] for name, value in vars(measured).items() if name != "threshold"}
+        done = options.done
+        if len(options.points) and np.isfinite(problem.rhs).all():
+            threshold = _curve(problem, float(ridge), options, out)
+            if r == 0:
+                measured.threshold[place] = threshold
+        options.count(done + len(options.points) - options.done)
+
+
+def _curve(problem: Problem, ridge: float, options: Options, out: dict[str, Array]) -> float:
+    fast, since = True, 0
+    while True:
+        arguments = (options.rcond, options.unit, options.method, fast, problem.samples)
+        train: Train = Ridge(problem.rhs, ridge, *arguments) if ridge > 0 else Plain(problem.rhs, *arguments)
+        later: list[Later] = []
+        try:
+            threshold = _blocks(problem, train, options, since, later, out)
+        except Restart:
+            fast, since = False, train.width
+            continue
+        return threshold
+
+
+def _blocks(
+    problem: Problem, train: Train, options: Options, since: int, later: list[Later], out: dict[str, Array]
+) -> float:
+    """Block after block; points up to column `since` are measured already."""
+    points, n = options.points, len(problem.rhs)
+    test = problem.new_test(train)
+    last, threshold, dead = int(points[-1]), np.nan, False
+    while train.width < last:
+        p = train.width
+        end = min(p + train.limit, last)
+        if isinstance(train, Ridge) and train.augmented:
+            if p >= n - 1:
+                since = max(since, p)
+                train.begin_again()
+                test = problem.new_test(train)
+                continue
+            end = min(end, n - 1)
+        F = problem.train(p, end)
+        good = np.isfinite(F).all(axis=0)
+        if not good.all():
+            F = F[:, : int(np.argmin(good))]
+            if F.shape[1] == 0:
+                break
+        T = problem.test(p, p + F.shape[1])
+        if not problem.samples:  # a feature that is 0 on the training points has weight 0
+            T = np.where(np.any(F != 0, axis=0), T, 0.0)
+        if not dead:
+            good = np.isfinite(T).all(axis=0)
+            if not good.all():
+                dead = not good[0]
+                if not dead:
+                    F = F[:, : int(np.argmin(good))]
+        if dead:
+            T = np.zeros_like(T)
+        block = train.plan(F)
+        count = block.count
+        if block.full and np.isnan(threshold):
+            threshold = p + 1 + int(np.argmax(block.states == block.states[-1]))
+        first, stop = np.searchsorted(points, (p + 1, p + count + 1))
+        listed = [(int(points[t]) - p - 1, int(t)) for t in range(first, stop) if points[t] > since]
+        test.take(block, T[:, :count], listed, out, dead)
+        if listed:
+            later += test.postponed(block, p, listed)
+            options.count(len(listed))
+    for entry in later:
+        entry.finish(problem.train, problem.test, test, out)
+    return float(threshold)
