@@ -36,6 +36,7 @@ _TABLE: dict[str, dict[str, str]] = {
     },
     "random_feature_curve": {
         "reference": "genkern._reference.curves",
+        "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
     },
     "random_features": {
@@ -45,10 +46,12 @@ _TABLE: dict[str, dict[str, str]] = {
     },
     "sample_curve": {
         "reference": "genkern._reference.curves",
+        "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
     },
     "width_curve": {
         "reference": "genkern._reference.curves",
+        "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
     },
 }

@@ -10,7 +10,6 @@
 #include "support/isa.hpp"
 
 namespace genkern {
-namespace {
 
 Activation activation_of(const std::string& name) {
   static const char* const names[] = {"identity", "relu", "erf", "tanh", "cos", "sin", "sign", "rff"};
@@ -18,6 +17,8 @@ Activation activation_of(const std::string& name) {
     if (name == names[i]) return static_cast<Activation>(i);
   throw std::invalid_argument("activation: unknown to the compiled module: " + name);
 }
+
+namespace {
 
 // Splits the work into tiles of columns and, where those are few, blocks of rows: a block makes its weights anew, which
 // costs about as much as 50 rows of products. Ctrl-C is looked for inside a task too: the first touch of a large

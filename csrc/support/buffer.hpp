@@ -4,6 +4,7 @@
 
 #include <new>
 #include <string>
+#include <utility>
 
 #include "support/view.hpp"
 
@@ -24,6 +25,11 @@ class Buffer {
  public:
   Buffer() = default;
   ~Buffer() { release(); }
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
@@ -37,6 +43,10 @@ class Buffer {
       capacity_ = count;
     }
     return data_;
+  }
+  void swap(Buffer& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(capacity_, other.capacity_);
   }
   T* data() { return data_; }
   const T* data() const { return data_; }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/curves.hpp"
 #include "cpu/features.hpp"
 #include "cpu/least_squares.hpp"
 
@@ -19,6 +20,7 @@ struct Kernels {
   const char* name;
   LeastSquaresKernels least_squares;
   FeaturesKernels features;
+  CurvesKernels curves;
 };
 
 namespace isa_base {

@@ -148,6 +148,16 @@ void load_lapack() {
   const Module lapack_module("scipy.linalg.cython_lapack"), blas_module("scipy.linalg.cython_blas");
   blas_module.get("sgemm", functions<float>.gemm);
   blas_module.get("dgemm", functions<double>.gemm);
+  blas_module.get("sgemv", functions<float>.gemv);
+  blas_module.get("dgemv", functions<double>.gemv);
+  blas_module.get("strsm", functions<float>.trsm);
+  blas_module.get("dtrsm", functions<double>.trsm);
+  blas_module.get("strsv", functions<float>.trsv);
+  blas_module.get("dtrsv", functions<double>.trsv);
+  blas_module.get("strmv", functions<float>.trmv);
+  blas_module.get("dtrmv", functions<double>.trmv);
+  lapack_module.get("spotrf", functions<float>.potrf);
+  lapack_module.get("dpotrf", functions<double>.potrf);
   lapack_module.get("sgesdd", functions<float>.gesdd);
   lapack_module.get("dgesdd", functions<double>.gesdd);
   lapack_module.get("sgesvd", functions<float>.gesvd);

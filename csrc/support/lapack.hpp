@@ -10,6 +10,15 @@ template <class T>
 struct Lapack {
   // C = alpha op(A) op(B) + beta C: transa, transb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc.
   void (*gemm)(char*, char*, int*, int*, int*, T*, T*, int*, T*, int*, T*, T*, int*);
+  // y = alpha op(A) x + beta y: trans, m, n, alpha, A, lda, x, incx, beta, y, incy.
+  void (*gemv)(char*, int*, int*, T*, T*, int*, T*, int*, T*, T*, int*);
+  // B = alpha op(A)^-1 B or alpha B op(A)^-1: side, uplo, transa, diag, m, n, alpha, A, lda, B, ldb.
+  void (*trsm)(char*, char*, char*, char*, int*, int*, T*, T*, int*, T*, int*);
+  // x = op(A)^-1 x and x = op(A) x: uplo, trans, diag, n, A, lda, x, incx.
+  void (*trsv)(char*, char*, char*, int*, T*, int*, T*, int*);
+  void (*trmv)(char*, char*, char*, int*, T*, int*, T*, int*);
+  // Cholesky factorization: uplo, n, A, lda, info.
+  void (*potrf)(char*, int*, T*, int*, int*);
   // Thin SVD by divide and conquer: jobz, m, n, A, lda, s, U, ldu, VT, ldvt, work, lwork, iwork, info.
   void (*gesdd)(char*, int*, int*, T*, int*, T*, T*, int*, T*, int*, T*, int*, int*, int*);
   // Thin SVD by QR iteration, slower and surer: jobu, jobvt, m, n, A, lda, s, U, ldu, VT, ldvt, work, lwork,

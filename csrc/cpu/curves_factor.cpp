@@ -1,0 +1,355 @@
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "cpu/curves_factor.hpp"
+
+namespace genkern::curves {
+namespace {
+
+constexpr double small_gram = 1e3;  // squared norm of X up to which I + X^T X is formed
+
+double norm(const double* x, index_t count) { return std::sqrt(dot(x, x, count)); }
+
+void subtract(double* x, const double* y, double factor, index_t count) {
+  for (index_t i = 0; i < count; ++i) x[i] -= factor * y[i];
+}
+
+// The vector with ones in front of what it was, of length r.
+void grow(Matrix& vector, index_t r) {
+  const index_t old = vector->rows;
+  Matrix grown;
+  grown.reshape(r, 1);
+  std::fill(grown->data, grown->data + (r - old), 1 / std::sqrt(static_cast<double>(r)));
+  if (old > 0) std::copy(vector->data, vector->data + old, grown->data + (r - old));
+  vector.swap(grown);
+}
+
+}  // namespace
+
+void Condition::update(const Part& U) {
+  const index_t r = U.rows;
+  if (r == 0) return;
+  grow(small, r);
+  grow(large, r);
+  double inverse = 0, length = 0;
+  for (int iteration = 0; iteration < 3; ++iteration) {
+    trsv('U', 'T', U, small->data);  // L^-1, then L^-T
+    trsv('U', 'N', U, small->data);
+    inverse = norm(small->data, r);
+    trmv('U', 'N', U, large->data);  // L^T, then L
+    trmv('U', 'T', U, large->data);
+    length = norm(large->data, r);
+    for (index_t i = 0; i < r; ++i) {
+      small->data[i] /= inverse;
+      large->data[i] /= length;
+    }
+  }
+  if (std::isfinite(inverse) && std::isfinite(length) && length > 0) {
+    s_min = 1 / std::sqrt(inverse);
+    s_max = std::sqrt(length);
+  } else {
+    s_min = 0;
+    small.reshape(0, 1);
+    large.reshape(0, 1);
+  }
+}
+
+void Condition::copy_from(const Condition& other) {
+  small.copy(other.small);
+  large.copy(other.large);
+  s_max = other.s_max;
+  s_min = other.s_min;
+}
+
+void Step::count(index_t columns) {
+  states.assign(static_cast<std::size_t>(columns), 0);
+  std::size_t next = 0;
+  for (index_t j = 0; j < columns; ++j) {
+    if (next < active.size() && active[next] == j) ++next;
+    states[static_cast<std::size_t>(j)] = static_cast<index_t>(next);
+  }
+}
+
+void Factor::begin(index_t rows_, index_t size_, const Part& rhs_, double tolerance_) {
+  rows = rows_;
+  size = start = size_;
+  tolerance = tolerance_;
+  Q.zero(rows, size);
+  U.zero(size, size);
+  rhs.copy(rhs_);
+  residual.copy(rhs_);
+  u.reshape(0, rhs_.cols);
+  inverted = whole = false;
+  condition.small.reshape(0, 1);
+  condition.large.reshape(0, 1);
+  condition.s_max = 0;
+  condition.s_min = std::numeric_limits<double>::infinity();
+}
+
+void Factor::begin_diagonal(const Part& rhs_, double entry) {
+  begin(rhs_.rows, rhs_.rows, rhs_, 0);
+  start = 0;
+  for (index_t i = 0; i < size; ++i) {
+    Q(i, i) = 1;
+    U(i, i) = entry;
+  }
+  u.copy(rhs_);
+  for (index_t j = 0; j < u->cols; ++j)
+    for (index_t i = 0; i < u->rows; ++i) u(i, j) /= entry;
+}
+
+void Factor::sort(const Part& F, Sorted& s) {
+  const index_t b = F.cols, r = rank();
+  s.active.clear();
+  s.fresh = false;
+  s.count = b;
+  std::vector<double> norms(static_cast<std::size_t>(b));
+  for (index_t j = 0; j < b; ++j) norms[static_cast<std::size_t>(j)] = norm(F.col(j), rows);
+  const auto all = [&](index_t count) {
+    for (index_t j = 0; j < count; ++j)
+      if (norms[static_cast<std::size_t>(j)] > 0) s.active.push_back(j);
+  };
+  s.q.reshape(rows, 0);
+  s.W.reshape(0, b);
+  if (whole) {
+    s.A.copy(F);
+    return all(b);
+  }
+  const Part basis = this->basis();
+  s.A.reshape(r, b);
+  gemm('T', 'N', 1, basis, F, 0, s.A);
+  if (start == 0) return all(b);
+  Matrix& E = moved_;
+  E.copy(F);
+  gemm('N', 'N', -1, basis, s.A, 1, E);
+  again_.reshape(r, b);
+  gemm('T', 'N', 1, basis, E, 0, again_);
+  gemm('N', 'N', -1, basis, again_, 1, E);
+  for (index_t j = 0; j < b; ++j) subtract(s.A->col(j), again_->col(j), -1, r);
+
+  Matrix W;
+  W.zero(b, b);
+  s.q.reshape(rows, b);
+  index_t found = 0;
+  double* const h = vector_.reserve(b + r);
+  double* const g = h + b;
+  bool dependent_before = false;
+  for (index_t j = 0; j < b; ++j) {
+    const double size_j = norms[static_cast<std::size_t>(j)];
+    if (size_j == 0) continue;
+    double* const e = E->col(j);
+    const Part q = s.q->columns(0, found);
+    for (int pass = 0; pass < 2 && found > 0; ++pass) {
+      gemv('T', 1, q, e, 0, h);
+      gemv('N', -1, q, h, 1, e);
+      subtract(W->col(j), h, -1, found);
+    }
+    double length = norm(e, rows);
+    if (length < 0.1 * size_j) {  // what cancelled may have left components in the basis
+      for (int pass = 0; pass < 2; ++pass) {
+        gemv('T', 1, basis, e, 0, g);
+        gemv('T', 1, q, e, 0, h);
+        gemv('N', -1, basis, g, 1, e);
+        gemv('N', -1, q, h, 1, e);
+        subtract(s.A->col(j), g, -1, r);
+        subtract(W->col(j), h, -1, found);
+      }
+      length = norm(e, rows);
+    }
+    if (length > tolerance * size_j && found < start) {
+      if (dependent_before) {
+        s.count = j;
+        break;
+      }
+      W(found, j) = length;
+      double* const target = s.q->col(found++);
+      for (index_t i = 0; i < rows; ++i) target[i] = e[i] / length;
+    } else if (found > 0) {
+      s.count = j;
+      break;
+    } else {
+      dependent_before = true;
+    }
+  }
+  s.fresh = found > 0;
+  s.W.reshape(found, b);
+  for (index_t j = 0; j < b; ++j)
+    for (index_t i = 0; i < found; ++i) s.W(i, j) = W(i, j);
+  all(s.count);
+}
+
+Part Factor::place(const Sorted& s) {
+  const index_t g = s.W->rows, r = rank();
+  for (index_t j = 0; j < g; ++j) {
+    const index_t column = s.active[static_cast<std::size_t>(j)], row = start - 1 - j;
+    for (index_t i = 0; i < row; ++i) U(row, i) = 0;
+    for (index_t i = 0; i < r; ++i) U(row, start + i) = s.A(i, column);
+    for (index_t i = 0; i < g; ++i) U(row, start - 1 - i) = i <= j ? s.W(i, column) : 0.0;
+  }
+  return U->block(start - g, start - g, r + g, r + g);
+}
+
+void Factor::finish(Step& step) {
+  const index_t a = step.a;
+  step.G.copy(step.X);
+  trsm('R', 'L', 'T', step.H, step.G);
+  step.tails.zero(a, a);
+  for (index_t i = 0; i < a; ++i) step.tails(i, i) = 1;
+  trsm('L', 'L', 'T', step.H, step.tails);
+}
+
+void Factor::rising(const Sorted& s, Step& step) {
+  const index_t a = static_cast<index_t>(s.active.size()), r = rank();
+  step.method = Method::qr;
+  step.active = s.active;
+  step.r = r;
+  step.a = a;
+  step.X.reshape(r, a);
+  step.H.zero(a, a);
+  for (index_t j = 0; j < a; ++j) {
+    const index_t column = s.active[static_cast<std::size_t>(j)];
+    std::copy(s.A->col(column), s.A->col(column) + r, step.X->col(j));
+    for (index_t i = 0; i <= j; ++i) step.H(j, i) = s.W(i, column);
+  }
+  step.A.copy(step.X);
+  trsm('L', 'U', 'T', triangle(), step.X);
+  step.q.copy(s.q->columns(0, a));
+  step.z.reshape(a, residual->cols);
+  gemm('T', 'N', 1, step.q, residual, 0, step.z);
+  finish(step);
+}
+
+void Factor::dependent(const Part& A, const std::vector<index_t>& active, Step& step) {
+  const index_t a = static_cast<index_t>(active.size()), r = rank();
+  step.method = inverted ? Method::woodbury : Method::orthogonal;
+  step.active = active;
+  step.r = r;
+  step.a = a;
+  step.A.reshape(A.rows, a);
+  for (index_t j = 0; j < a; ++j) {
+    const double* const column = A.col(active[static_cast<std::size_t>(j)]);
+    std::copy(column, column + A.rows, step.A->col(j));
+  }
+  if (inverted) {
+    step.X.reshape(r, a);
+    gemm('N', 'N', 1, J, step.A, 0, step.X);
+  } else {
+    step.X.copy(step.A);
+    trsm('L', 'U', 'T', triangle(), step.X);
+  }
+  step.q.reshape(rows, 0);
+  step.H.zero(a, a);
+  for (index_t i = 0; i < a; ++i) step.H(i, i) = 1;
+  bool done = false;
+  if (sum_of_squares(step.X) < small_gram) {
+    gemm('T', 'N', 1, step.X, step.X, 1, step.H);
+    done = cholesky(step.H);
+    for (index_t j = 0; j < a; ++j)
+      for (index_t i = 0; i < j; ++i) step.H(i, j) = 0;
+  }
+  if (!done) {
+    gram_.zero(a, a);
+    for (index_t i = 0; i < a; ++i) gram_(i, i) = 1;
+    stacked_.copy(step.X);
+    factors_.reshape(reflector_block, a);
+    append_qr(gram_, stacked_, factors_, work_);
+    for (index_t i = 0; i < a; ++i) {
+      const double sign = gram_(i, i) < 0 ? -1 : 1;
+      for (index_t j = 0; j < a; ++j) step.H(j, i) = j >= i ? sign * gram_(i, j) : 0.0;
+    }
+  }
+  step.z.reshape(a, u->cols);
+  gemm('T', 'N', 1, step.X, u, 0, step.z);
+  trsm('L', 'L', 'N', step.H, step.z);
+  finish(step);
+  if (inverted) {
+    for (index_t i = 0; i < a; ++i) step.H(i, i) += 1;
+    step.correction.copy(step.X);
+    trsm('R', 'L', 'T', step.H, step.correction);
+    for (index_t i = 0; i < a; ++i) step.H(i, i) -= 1;
+  }
+}
+
+void Factor::commit(Step& step) {
+  const index_t a = step.a, r = step.r, K = u->cols;
+  if (a == 0) return;
+  if (step.method == Method::qr) {
+    gemm('N', 'N', -1, step.q, step.z, 1, residual);
+    Matrix grown;
+    grown.reshape(r + a, K);
+    copy(u, grown->block(a, 0, r, K));
+    gemm('N', 'N', -1, step.G, step.z, 1, grown->block(a, 0, r, K));
+    inner_.reshape(a, K);
+    gemm('N', 'N', 1, step.tails, step.z, 0, inner_);
+    for (index_t j = 0; j < a; ++j) {
+      for (index_t k = 0; k < K; ++k) grown(a - 1 - j, k) = inner_(j, k);
+      std::copy(step.q->col(j), step.q->col(j) + rows, Q->col(start - 1 - j));
+    }
+    u.swap(grown);
+    start -= a;
+  } else if (step.method == Method::orthogonal) {
+    step.V.reshape(a, r);
+    for (index_t i = 0; i < r; ++i)
+      for (index_t j = 0; j < a; ++j) step.V(j, i) = step.A(i, j);
+    step.T.reshape(reflector_block, r);
+    append_qr(triangle(), step.V, step.T, work_);
+    fresh(u);
+  } else {
+    inner_.reshape(a, J->cols);
+    gemm('T', 'N', 1, step.X, J, 0, inner_);
+    trsm('L', 'L', 'N', step.H, inner_);
+    gemm('N', 'N', -1, step.correction, inner_, 1, J);
+    gemm('N', 'N', -1, step.correction, step.z, 1, u);
+  }
+}
+
+void Factor::fresh(Matrix& out) const {
+  const index_t r = rank(), K = rhs->cols;
+  if (inverted && whole) {
+    out.reshape(r, K);
+    gemm('N', 'N', 1, J, rhs, 0, out);
+    return;
+  }
+  Matrix coordinates;
+  coordinates.reshape(r, K);
+  gemm('T', 'N', 1, basis(), rhs, 0, coordinates);
+  if (inverted) {
+    out.reshape(r, K);
+    gemm('N', 'N', 1, J, coordinates, 0, out);
+  } else {
+    trsm('L', 'U', 'T', triangle(), coordinates);
+    out.swap(coordinates);
+  }
+}
+
+void Factor::back(const Part& B, Matrix& out) const {
+  if (inverted) {
+    out.reshape(J->cols, B.cols);
+    gemm('T', 'N', 1, J, B, 0, out);
+  } else {
+    out.copy(B);
+    trsm('L', 'U', 'N', triangle(), out);
+  }
+}
+
+void Factor::to_columns(const Part& coordinates, Matrix& out) const {
+  if (inverted && whole) {
+    out.copy(coordinates);
+    return;
+  }
+  out.reshape(rows, coordinates.cols);
+  gemm('N', 'N', 1, basis(), coordinates, 0, out);
+}
+
+void Factor::invert() {
+  const index_t r = rank();
+  whole = start == 0;
+  J.zero(r, whole ? rows : r);
+  for (index_t j = 0; j < J->cols; ++j)
+    for (index_t i = 0; i < r; ++i) J(i, j) = whole ? Q(j, start + i) : (i == j ? 1.0 : 0.0);
+  trsm('L', 'U', 'T', triangle(), J);
+  inverted = true;
+}
+
+}  // namespace genkern::curves
