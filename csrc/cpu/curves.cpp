@@ -50,6 +50,7 @@ class Curve {
       for (index_t i = 0; i < p_.n * rhs->cols; ++i) rhs->data[i] *= scale_;
     scaled_ = p_;
     scaled_.rhs = rhs;
+    scaled_.scale = scale_;
     for (;;) {
       train_.begin(rhs, settings);
       for (index_t c = 0; c < chunks; ++c)
@@ -167,7 +168,7 @@ class Curve {
       for (index_t c = 0; c < K; ++c)
         largest[static_cast<std::size_t>(c)] =
             std::max(largest[static_cast<std::size_t>(c)], std::sqrt(sums.square(c, s) / m));
-    const Method method = block.truncated ? Method::svd : step.method;
+    const Method method = block.truncated || p_.settings.always_svd ? Method::svd : step.method;
     for (std::size_t i = 0; i < slot.points.size(); ++i) {
       const index_t t = slot.points[i], s = slot.places[i], state = slot.states[static_cast<std::size_t>(s)];
       const double rows = static_cast<double>(p_.settings.samples ? p_.points[t] : p_.n);

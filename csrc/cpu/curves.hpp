@@ -42,6 +42,7 @@ struct Problem {
   bool classify = false;
   const index_t* points = nullptr;  // increasing numbers of columns at which to measure
   index_t count = 0;
+  double scale = 1;  // of the columns, a power of two
   Settings settings;
   Output out{};
   std::atomic<index_t>* done = nullptr;  // points measured so far
