@@ -31,8 +31,8 @@ ACTIVATION_ULPS = {
     "sign": (0, 0),
     "rff": (2.5, 2.5),
 }
-# Nested curves against fresh solves: relative, at least CURVE_RELATIVE, and CURVE_CONDITION eps times the condition number
-# of the features in use.
+# Nested curves against fresh solves: relative, at least CURVE_RELATIVE, and CURVE_CONDITION eps times the condition
+# number of the features in use.
 CURVE_RELATIVE = 1e-9
 CURVE_CONDITION = 10
 # How far below the true error the estimate of a curve may lie, and in what share of cases it may lie lower still.
