@@ -4,15 +4,18 @@ from genkern import errors, problems, studies
 from genkern._registry import backends
 from genkern.features import random_features
 from genkern.least_squares import LstsqResult, gd_path, lstsq, ridge_path, singular_values
+from genkern.logistic import LogisticPath, logistic_path
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "LogisticPath",
     "LstsqResult",
     "__version__",
     "backends",
     "errors",
     "gd_path",
+    "logistic_path",
     "lstsq",
     "problems",
     "random_features",

@@ -34,6 +34,11 @@ _TABLE: dict[str, dict[str, str]] = {
         "cpp": "genkern._native",
         "numba": "genkern._numba.least_squares",
     },
+    "logistic_path": {
+        "reference": "genkern._reference.logistic",
+        "cpp": "genkern._reference.logistic",  # until the kernels are there
+        "numba": "genkern._reference.logistic",
+    },
     "random_features": {
         "reference": "genkern._reference.features",
         "cpp": "genkern._native",

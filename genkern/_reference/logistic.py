@@ -1,0 +1,166 @@
+"""Descent on a margin loss, the definition: the plain loop, in float64 whatever the dtype, one item after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from genkern._reference import logistic_flow
+
+Array = np.ndarray[Any, Any]
+_TAIL = 40.0  # margins from here on have log(1 + exp(-u)) = exp(-u) to the last bit
+
+
+class Loss:
+    """A margin loss l(u) of an array of margins."""
+
+    def __init__(self, loss: str | tuple[Callable[..., Any], Callable[..., Any]]) -> None:
+        self.name = loss if isinstance(loss, str) else "user"
+        self._functions = None if isinstance(loss, str) else loss
+
+    def weights(self, u: Array) -> Array:
+        """The numbers -l'(u)."""
+        if self._functions is not None:
+            return np.array([-_real(self._functions[1](value)) for value in u])
+        values: Array = np.exp(-u) if self.name == "exponential" else special.expit(-u)
+        return values
+
+    def log(self, u: Array) -> Array:
+        """Log l(u), also where l(u) underflows."""
+        if self._functions is not None:
+            values: Array = np.log(np.array([_real(self._functions[0](value)) for value in u]))
+            return values
+        if self.name == "exponential":
+            return -u
+        return np.where(u > _TAIL, -u, np.log(np.logaddexp(0.0, -np.minimum(u, _TAIL))))
+
+    def log_sum(self, u: Array) -> float:
+        """Log of the sum of the losses."""
+        return float(special.logsumexp(self.log(u))) if len(u) else -np.inf
+
+    def normalized_weights(self, u: Array) -> Array:
+        """The numbers -l'(u_i) / sum_j l(u_j)."""
+        if len(u) == 0:
+            return u
+        if self._functions is not None:
+            return np.asarray(self.weights(u) / np.exp(self.log_sum(u)))
+        log_weights = -u if self.name == "exponential" else -np.logaddexp(0.0, u)
+        values: Array = np.exp(log_weights - self.log_sum(u))
+        return values
+
+
+def _real(value: Any) -> float:
+    if not np.isrealobj(value) or np.ndim(value) != 0 or isinstance(value, str):
+        raise TypeError(f"loss and its derivative must return a real number, got {value!r}")
+    return float(value)
+
+
+class Descent:
+    """The iterates of one problem with z_i = y_i x_i the rows of Z."""
+
+    def __init__(
+        self, Z: Array, start: Array, eta: float, loss: Loss, algorithm: str = "gd", schedule: str = "constant",
+        momentum: float = 0.0, p: float = 2.0,
+    ) -> None:  # fmt: skip
+        self.Z, self.eta, self.loss, self.algorithm = Z, eta, loss, algorithm
+        self.schedule, self.momentum, self.p = schedule, momentum, p
+        self.count, self.w = 0, start.copy()
+        self.before = start.copy()  # heavy ball
+        self.velocity = np.zeros_like(start)  # accelerated
+        self.dual = np.sign(start) * np.abs(start) ** (p - 1.0)  # mirror: the gradient of its potential
+
+    def step(self) -> None:
+        """One step."""
+        self.count += 1
+        t, u = float(self.count), self.Z @ self.w
+        rate = self.eta / np.sqrt(t) if self.schedule == "sqrt" else self.eta
+        if self.algorithm in ("gd", "heavy_ball"):
+            g = self.Z.T @ self.loss.weights(u)
+        else:
+            g = self.Z.T @ self.loss.normalized_weights(u)
+        if self.algorithm in ("gd", "normalized"):
+            self.w = self.w + rate * g
+        elif self.algorithm == "heavy_ball":
+            self.before, self.w = self.w, self.w + rate * g + self.momentum * (self.w - self.before)
+        elif self.algorithm == "accelerated":
+            self.velocity = (t - 1.0) / t * (self.velocity + g)
+            self.w = self.w + rate * (self.velocity + g)
+        elif self.algorithm == "sign":
+            self.w = self.w + rate * np.sign(g)
+        elif self.algorithm == "coordinate":
+            j = int(np.argmax(np.abs(g))) if len(g) else 0
+            self.w = self.w.copy()
+            self.w[j : j + 1] += rate * g[j : j + 1]
+        else:
+            self.dual = self.dual + rate * g
+            self.w = np.sign(self.dual) * np.abs(self.dual) ** (1.0 / (self.p - 1.0))
+
+    def advance(self, count: float) -> None:
+        """Go on to this count, or until an iterate is not finite."""
+        while self.count < count and np.isfinite(self.w).all():
+            self.step()
+
+
+def logistic_path(
+    X: Array, y: Array, steps: Array, step_size: Array, init: Array, coef: Array, log_loss: Array, margin: Array,
+    norm: Array, error: Array, status: Array, *, loss: Any, algorithm: str, schedule: str, momentum: float, p: float,
+    continued: bool, rtol: float, progress: Callable[[float], object] | None, n_threads: int,
+    descent: Callable[..., Any] = Descent,
+) -> None:  # fmt: skip
+    """The iterates of X (..., n, d), y (..., n) after `steps` (t,); coef (..., t, d), the other results (..., t)."""
+    rule = Loss(loss)
+    items = list(np.ndindex(status.shape))
+    for number, item in enumerate(items):
+        coef[item], log_loss[item], margin[item], norm[item], error[item] = np.nan, np.nan, np.nan, np.nan, 0.0
+        Z = y[item].astype(np.float64)[:, None] * X[item].astype(np.float64)
+        start = init[item].astype(np.float64)
+        status[item] = 0 if np.isfinite(Z).all() and np.isfinite(start).all() else 1
+        if status[item]:
+            error[item] = np.nan
+            continue
+        with np.errstate(all="ignore"):
+            iterates = descent(Z, start, float(step_size[item]), rule, algorithm, schedule, momentum, p)
+
+            def report(share: float, number: int = number) -> None:
+                if progress is not None:
+                    progress((number + share) / len(items))
+
+            if continued:
+                path, estimate = logistic_flow.continued(iterates, steps, rtol, report)
+                error[item] = estimate if coef.dtype == np.float64 else np.maximum(estimate, 2.0**-23 * (estimate > 0))
+            else:
+                path = exact(iterates, steps, report)
+            coef[item] = path
+            finite = np.isfinite(coef[item]).all(axis=1)
+            if not finite.all():
+                status[item] = 3 if np.isinf(error[item]).any() else 2
+                coef[item][~finite] = np.nan
+            elif (error[item] > rtol).any():
+                status[item] = 3
+            _measure(rule, Z, coef[item].astype(np.float64), log_loss[item], margin[item], norm[item])
+    if progress is not None:
+        progress(1.0)
+
+
+def exact(iterates: Any, steps: Array, report: Callable[[float], None]) -> Array:
+    """The iterates (t, d), every step run."""
+    path = np.empty((len(steps), len(iterates.w)))
+    for index, count in enumerate(steps):
+        for stop in np.arange(iterates.count, count, 10_000.0)[1:]:
+            iterates.advance(stop)
+            report(stop / steps[-1])
+        iterates.advance(count)
+        path[index] = iterates.w
+    return path
+
+
+def _measure(loss: Loss, Z: Array, path: Array, log_loss: Array, margin: Array, norm: Array) -> None:
+    """The logarithm of L, margin and norm of every point of a path (t, d)."""
+    for index, w in enumerate(path):
+        u = Z @ w
+        norm[index] = np.linalg.norm(w)
+        log_loss[index] = loss.log_sum(u)
+        margin[index] = u.min(initial=np.inf) / norm[index] if len(u) else np.inf / norm[index]

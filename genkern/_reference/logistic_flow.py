@@ -1,0 +1,198 @@
+"""Gradient descent continued in log time: burn-in, modified equation, error estimate.
+
+With z_i the rows of Z, s_i = -l'(u_i), D_i = l''(u_i), u = Z w, one step w += eta Z^T s is the flow of
+
+    dw/dt = eta Z^T [ s + eta/2 D v + eta^2 (D Z Z^T D v / 3 - l''' v^2 / 12) ],   v = Z Z^T s,
+
+up to O(eta^4): the modified equation of Euler's method (Hairer, Lubich, Wanner, Geometric Numerical Integration, IX).
+It is solved in tau = log t in the coordinates c of w = start + Q c, where Z = L Q^T and Q has min(n, d) orthonormal
+columns. Numbers of order 1/t are held times t, as exp(tau - u), so nothing under- or overflows up to t = 1e300.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import legendre
+
+Array = np.ndarray[Any, Any]
+STAGES = 9
+FLOOR = 2.0**-40  # of the estimate: rounding of some 10^7 steps of a plain loop, and of the solver
+_FIRST = 256  # first count from which the flow is tried
+_LONGEST = 2.0**22  # burn-in at most, and at most _FLOPS
+_FLOPS = 4e10
+_TAIL = 2e-14  # of the polynomial in each step of the solver, relative to ||w||
+_NOISE = 1e-10  # what a tail may be that no shorter step makes smaller
+_ITERATIONS = 40
+
+
+class FlowError(Exception):
+    """The solver cannot go on."""
+
+
+@cache
+def collocation() -> tuple[Array, Array, Array]:
+    """Radau's nodes on (0, 1] behind a 0, the derivative at them, and the last two Legendre coefficients."""
+    difference = np.zeros(STAGES + 1)
+    difference[-1], difference[-2] = 1.0, -1.0  # P_s - P_{s-1} vanishes at 1
+    roots = np.sort(legendre.legroots(difference))
+    x = np.concatenate([[-1.0], roots])
+    x[-1] = 1.0
+    vandermonde = legendre.legvander(x, STAGES)
+    inverse = np.linalg.inv(vandermonde)
+    slopes = np.stack([legendre.legval(x, legendre.legder(row)) for row in np.eye(STAGES + 1)], axis=1)
+    return (x + 1.0) / 2.0, 2.0 * (slopes @ inverse), inverse
+
+
+class Flow:
+    """The modified equation of one problem."""
+
+    def __init__(self, iterates: Any) -> None:
+        self.eta, self.exponential, self.start = iterates.eta, iterates.loss.name == "exponential", iterates.w * 0
+        Z = iterates.Z
+        self.Q = np.linalg.qr(Z.T)[0] if Z.shape[0] < Z.shape[1] else np.eye(Z.shape[1])
+        self.L = Z @ self.Q
+        self.origin = iterates.w - self.Q @ (self.Q.T @ iterates.w)  # stays what it is
+        self.u0 = Z @ self.origin
+
+    def derivatives(self, tau: float, u: Array) -> tuple[Array, Array, Array]:
+        """The numbers t s, D and -l''' at the margins u."""
+        if self.exponential:
+            e = np.exp(-u)
+            return np.exp(tau - u), e, e
+        e = np.exp(-np.abs(u))
+        high, low = np.where(u > 0, e, 1.0) / (1.0 + e), np.where(u > 0, 1.0, e) / (1.0 + e)  # s, 1 - s
+        return np.where(u > 0, np.exp(tau - np.maximum(u, 0.0)) / (1.0 + e), np.exp(tau) * high), high * low, (
+            high * low * (low - high)
+        )  # fmt: skip
+
+    def velocity(self, tau: float, c: Array) -> Array:
+        """Derivative of c by tau."""
+        ts, D, third = self.derivatives(tau, self.u0 + self.L @ c)
+        tv = self.L @ (self.L.T @ ts)
+        first = D * tv
+        second = D * (self.L @ (self.L.T @ first)) / 3.0 + third * tv * (tv * np.exp(-tau)) / 12.0
+        velocity: Array = self.eta * (self.L.T @ (ts + self.eta * (first / 2.0 + self.eta * second)))
+        return velocity
+
+    def curvature(self, tau: float, c: Array) -> Array:
+        """The matrix t eta H: the stiff part of the Jacobian with its sign turned."""
+        _, D, _ = self.derivatives(tau, self.u0 + self.L @ c)
+        matrix: Array = (self.L.T * (D * (self.eta * np.exp(tau)))) @ self.L
+        return matrix
+
+    def modes(self, tau: float, c: Array, V: Array) -> Array:
+        """The Jacobian's diagonal in the basis V, second and third order included."""
+        _, D, _ = self.derivatives(tau, self.u0 + self.L @ c)
+        h = self.eta * (D @ (self.L @ V) ** 2)
+        result: Array = np.exp(tau) * (h * (1.0 + h * (0.5 + h / 3.0)))
+        return result
+
+
+def step(flow: Flow, tau: float, c: Array, slope: Array, h: float) -> tuple[Array, float]:
+    """Values (stages + 1, r) of the collocation polynomial on [tau, tau + h], and its tail relative to ||w||."""
+    x, derivative, coefficients = collocation()
+    times = tau + h * x
+    values = c + np.outer(h * x, slope)
+    V = np.linalg.eigh(flow.curvature(tau, c))[1]
+    scale = np.sqrt(np.sum(c * c) + np.sum(flow.origin**2)) + 1e-300
+    previous = np.inf
+    modes = np.stack([flow.modes(t, value, V) for t, value in zip(times[1:], values[1:], strict=True)])
+    for iteration in range(_ITERATIONS):
+        if iteration in (2, 5):  # the first values were only a straight line
+            modes = np.stack([flow.modes(t, value, V) for t, value in zip(times[1:], values[1:], strict=True)])
+        residual = (derivative[1:] @ (values - c)) / h - np.stack(
+            [flow.velocity(t, value) for t, value in zip(times[1:], values[1:], strict=True)]
+        )
+        R = residual @ V
+        matrices = derivative[None, 1:, 1:] / h + modes.T[:, :, None] * np.eye(STAGES)
+        change = np.linalg.solve(matrices, R.T[..., None])[..., 0].T @ V.T
+        values[1:] -= change
+        size = float(np.abs(change).max(initial=0.0)) / scale
+        if not np.isfinite(size) or (iteration > 3 and size > 2.0 * previous and size > 1e-12):
+            return values, np.inf
+        if size < 1e-15 or (size < 1e-13 and size > 0.5 * previous):
+            break
+        previous = size
+    else:
+        return values, np.inf
+    tail = np.abs(coefficients[-2:] @ (values - c))
+    return values, float(np.sqrt((tail.max(axis=0) ** 2).sum())) / scale
+
+
+def solve(flow: Flow, begin: float, w: Array, times: Array) -> Array:
+    """The flow from w at t = begin, at the later times (k,): coefficients (k, d)."""
+    _, derivative, coefficients = collocation()
+    tau, c = np.log(begin), flow.Q.T @ w
+    targets = np.log(times)
+    path = np.empty((len(times), len(w)))
+    done, h = 0, 0.25
+    slope = flow.velocity(tau, c)
+    tolerance, rejected = _TAIL, np.inf
+    while done < len(times):
+        h = min(h, (targets[-1] - tau) * (1.0 + 1e-15))
+        values, tail = step(flow, tau, c, slope, h)
+        if tail > rejected / 2.0 and tail < _NOISE:  # a shorter step did not help: this is rounding
+            tolerance = max(tolerance, 2.0 * tail)
+        if not tail <= tolerance:
+            rejected = tail
+            h *= max(0.2, 0.8 * (tolerance / tail) ** (1.0 / STAGES)) if np.isfinite(tail) else 0.3
+            if h < 1e-6:
+                raise FlowError
+            continue
+        rejected = np.inf
+        end = tau + h
+        while done < len(times) and targets[done] <= end:
+            share = 2.0 * (targets[done] - tau) / h - 1.0
+            weights = legendre.legvander(np.array([share]), STAGES)[0] @ coefficients
+            path[done] = flow.origin + flow.Q @ (c + weights @ (values - c))
+            done += 1
+        slope = derivative[-1] @ (values - c) / h
+        tau, c = end, values[-1]
+        h *= min(2.0, 0.9 * (tolerance / max(tail, 1e-300)) ** (1.0 / STAGES))
+    return path
+
+
+def continued(iterates: Any, steps: Array, rtol: float, report: Callable[[float], None]) -> tuple[Array, Array]:
+    """Iterates (t, d) and their estimated relative error (t,)."""
+    n, d = iterates.Z.shape
+    budget = min(_LONGEST, max(2.0**14, _FLOPS / max(4.0 * n * min(n, d), 1.0)))
+    path, error = np.full((len(steps), d), np.nan), np.zeros(len(steps))
+    done, count, before = 0, _FIRST, None
+    target = max(1e-3 * rtol, FLOOR / 2.0)
+    flow = None
+    while True:
+        while done < len(steps) and steps[done] <= count:
+            iterates.advance(steps[done])
+            path[done] = iterates.w
+            done += 1
+        if done == len(steps):
+            return path, error
+        iterates.advance(count)
+        report(0.9 * count / budget)
+        if not np.isfinite(iterates.w).all():
+            return path, error
+        flow = Flow(iterates) if flow is None else flow
+        if before is not None:
+            try:
+                w = solve(flow, count / 2, before, np.array([float(count)]))[0]
+                defect = float(np.linalg.norm(w - iterates.w) / np.linalg.norm(iterates.w))
+            except FlowError:
+                defect = np.inf
+            # What the flow does wrong from here on is an eighth of it (O(t^-3)), or less.
+            if defect / 4.0 <= target or count >= budget:
+                break
+        before = iterates.w.copy()
+        count *= 2
+    error[done:] = np.inf
+    try:
+        path[done:] = solve(flow, float(count), iterates.w, steps[done:])
+        other = solve(flow, count / 2, before, steps[done:])
+    except FlowError:
+        return path, error
+    difference = np.linalg.norm(path[done:] - other, axis=1) / np.linalg.norm(path[done:], axis=1)
+    error[done:] = np.maximum(FLOOR, difference / 4.0)
+    return path, error
