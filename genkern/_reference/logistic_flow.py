@@ -25,8 +25,10 @@ _FIRST = 256  # first count from which the flow is tried
 _LONGEST = 2.0**22  # burn-in at most, and at most _FLOPS
 _FLOPS = 4e10
 _TAIL = 2e-14  # of the polynomial in each step of the solver, relative to ||w||
-_NOISE = 1e-10  # what a tail may be that no shorter step makes smaller
-_ITERATIONS = 40
+_CONVERGED = 1e-15  # last change of Newton's iteration, or
+_NOISE = 1e-11  # less than this and no longer shrinking
+_ITERATIONS = 30
+_SWEEPS, _OFF_DIAGONAL = 20, 1e-3
 
 
 class FlowError(Exception):
@@ -92,35 +94,65 @@ class Flow:
         return result
 
 
-def step(flow: Flow, tau: float, c: Array, slope: Array, h: float) -> tuple[Array, float]:
-    """Values (stages + 1, r) of the collocation polynomial on [tau, tau + h], and its tail relative to ||w||."""
+def eigenvectors(H: Array) -> Array:
+    """Orthonormal V with V^T H V near diagonal, each entry relative to its row and its column.
+
+    Where one part of the data converges and another one diverges, H has entries of 1e300 beside entries of 1: Jacobi's
+    rotations keep them apart where LAPACK mixes them.
+    """
+    sizes = np.diag(H)
+    if np.all(sizes > 1e-8 * sizes.max(initial=0.0)):
+        return np.asarray(np.linalg.eigh(H)[1])
+    H, V = H.copy(), np.eye(len(H))
+    for _ in range(_SWEEPS):
+        quiet = True
+        for i in range(len(H)):
+            for j in range(i):
+                a, b, off = H[i, i], H[j, j], H[i, j]
+                if abs(off) <= _OFF_DIAGONAL * np.sqrt(a) * np.sqrt(b):
+                    continue
+                quiet = False
+                ratio = (b - a) / (2.0 * off)
+                t = np.copysign(1.0, ratio) / (abs(ratio) + np.hypot(1.0, ratio))
+                cosine = 1.0 / np.hypot(1.0, t)
+                rotation = np.array([[cosine, t * cosine], [-t * cosine, cosine]])
+                pair = [i, j]
+                H[pair] = rotation.T @ H[pair]
+                H[:, pair] = H[:, pair] @ rotation
+                V[:, pair] = V[:, pair] @ rotation
+        if quiet:
+            break
+    return V
+
+
+def step(flow: Flow, tau: float, c: Array, slope: Array, h: float) -> tuple[Array, float, float]:
+    """Values (stages + 1, r) of the collocation polynomial on [tau, tau + h], its tail, and rounding seen in it.
+
+    Both are relative to ||w||; the tail is infinite where Newton's iteration does not converge.
+    """
     x, derivative, coefficients = collocation()
     times = tau + h * x
     values = c + np.outer(h * x, slope)
-    V = np.linalg.eigh(flow.curvature(tau, c))[1]
+    V = eigenvectors(flow.curvature(tau, c))
     scale = np.sqrt(np.sum(c * c) + np.sum(flow.origin**2)) + 1e-300
-    previous = np.inf
-    modes = np.stack([flow.modes(t, value, V) for t, value in zip(times[1:], values[1:], strict=True)])
+    previous, stalled, matrices = np.inf, 0, np.empty(0)
     for iteration in range(_ITERATIONS):
-        if iteration in (2, 5):  # the first values were only a straight line
+        if iteration in (0, 2, 5):  # the first values are only a straight line
             modes = np.stack([flow.modes(t, value, V) for t, value in zip(times[1:], values[1:], strict=True)])
-        residual = (derivative[1:] @ (values - c)) / h - np.stack(
-            [flow.velocity(t, value) for t, value in zip(times[1:], values[1:], strict=True)]
-        )
-        R = residual @ V
-        matrices = derivative[None, 1:, 1:] / h + modes.T[:, :, None] * np.eye(STAGES)
-        change = np.linalg.solve(matrices, R.T[..., None])[..., 0].T @ V.T
+            matrices = derivative[None, 1:, 1:] / h + modes.T[:, :, None] * np.eye(STAGES)
+        velocities = np.stack([flow.velocity(t, value) for t, value in zip(times[1:], values[1:], strict=True)])
+        residual = (derivative[1:] @ (values - c)) / h - velocities
+        change = np.linalg.solve(matrices, (residual @ V).T[..., None])[..., 0].T @ V.T
         values[1:] -= change
         size = float(np.abs(change).max(initial=0.0)) / scale
-        if not np.isfinite(size) or (iteration > 3 and size > 2.0 * previous and size > 1e-12):
-            return values, np.inf
-        if size < 1e-15 or (size < 1e-13 and size > 0.5 * previous):
+        if not np.isfinite(size) or (iteration > 3 and size > max(2.0 * previous, _NOISE)):
             break
+        stalled = stalled + 1 if size > 0.7 * previous else 0
+        if size < _CONVERGED or (stalled > 1 and size < _NOISE):
+            tail = np.abs(coefficients[-2:] @ (values - c)).max(axis=0)
+            return values, float(np.linalg.norm(tail)) / scale, size
         previous = size
-    else:
-        return values, np.inf
-    tail = np.abs(coefficients[-2:] @ (values - c))
-    return values, float(np.sqrt((tail.max(axis=0) ** 2).sum())) / scale
+    return values, np.inf, 0.0
 
 
 def solve(flow: Flow, begin: float, w: Array, times: Array) -> Array:
@@ -131,19 +163,15 @@ def solve(flow: Flow, begin: float, w: Array, times: Array) -> Array:
     path = np.empty((len(times), len(w)))
     done, h = 0, 0.25
     slope = flow.velocity(tau, c)
-    tolerance, rejected = _TAIL, np.inf
     while done < len(times):
         h = min(h, (targets[-1] - tau) * (1.0 + 1e-15))
-        values, tail = step(flow, tau, c, slope, h)
-        if tail > rejected / 2.0 and tail < _NOISE:  # a shorter step did not help: this is rounding
-            tolerance = max(tolerance, 2.0 * tail)
+        values, tail, rounding = step(flow, tau, c, slope, h)
+        tolerance = max(_TAIL, 20.0 * rounding)
         if not tail <= tolerance:
-            rejected = tail
             h *= max(0.2, 0.8 * (tolerance / tail) ** (1.0 / STAGES)) if np.isfinite(tail) else 0.3
             if h < 1e-6:
                 raise FlowError
             continue
-        rejected = np.inf
         end = tau + h
         while done < len(times) and targets[done] <= end:
             share = 2.0 * (targets[done] - tau) / h - 1.0
