@@ -52,3 +52,19 @@ def lstsq(
 ) -> None: ...
 def ridge_path(X: _Array, y: _Array, ridges: _Array, rcond: float, coef: _Array, n_threads: int) -> None: ...
 def singular_values(X: _Array, s: _Array, n_threads: int) -> None: ...
+
+# margin
+def max_margin(
+    X: _Array,
+    y: _Array,
+    tol: float,
+    max_iter: int,
+    coef: _Array,
+    margin: _Array,
+    dual: _Array,
+    support: _Array,
+    gap: _Array,
+    separable: _Array,
+    status: _Array,
+    n_threads: int,
+) -> None: ...

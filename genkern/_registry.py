@@ -39,6 +39,11 @@ _TABLE: dict[str, dict[str, str]] = {
         "cpp": "genkern._reference.logistic",  # until the kernels are there
         "numba": "genkern._reference.logistic",
     },
+    "max_margin": {
+        "reference": "genkern._reference.margin",
+        "cpp": "genkern._native",
+        "numba": "genkern._numba.margin",
+    },
     "random_features": {
         "reference": "genkern._reference.features",
         "cpp": "genkern._native",
