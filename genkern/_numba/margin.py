@@ -34,7 +34,7 @@ def max_margin(
         # Copies in float64, so that the loop is compiled once, for one dtype and layout.
         X_part, y_part = (np.ascontiguousarray(view[index], np.float64) for view in (X, y))
         parts = [view[first:last] for view in (*rows, *numbers)]
-        wide = [part.astype(np.float64) if part.dtype == np.float32 else part for part in parts]
+        wide = [np.empty(part.shape) if part.dtype == np.float32 else part for part in parts]
         _solve_items(X_part, y_part, tol, max_iter, X.dtype == np.float32, *wide)
         for part, result in zip(parts, wide, strict=True):
             part[...] = result
@@ -68,7 +68,8 @@ def _solve_items(
         outcome, s = UNDECIDED, 0
         in_range = True
         for i in range(n):
-            in_range = in_range and not 0.0 < norms[i] < _SMALLEST
+            for j in range(d):
+                in_range = in_range and (norms[i] >= _SMALLEST or Z[i, j] == 0.0)
         if in_range:
             outcome, s = run(Z, norms, max_iter, w, a, rows, Q, R)
         found, s = _finish(Z, norms, outcome, s, w, a, rows, Q, R)
@@ -181,7 +182,13 @@ def _relative_gap(Z: Array, norms: Array, found: bool, w: Array, rows: Array, a:
         total += a[k]
         terms += a[k] * norms[rows[k]]
     if not found:
-        return math.sqrt(square) / terms if terms > 0.0 else 0.0
+        if terms > 0.0:
+            return math.sqrt(square) / terms
+        for k in range(s):
+            for j in range(len(w)):
+                if a[k] > 0.0 and columns[j, k] != 0.0:  # squares that underflow tell nothing
+                    return 1.0
+        return 0.0  # points at 0 are a certificate
     smallest = _smallest_margin(Z, norms, w)
     gap = 1.0 - (total - square / 2.0) / (dot(w, w) / (2.0 * smallest * smallest))
     return max(gap, 0.0) if smallest > 0.0 and math.isfinite(gap) else math.inf

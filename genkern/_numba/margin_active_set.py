@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from genkern._numba._driver import jit
-from genkern._numba.margin_factor import add, copy, dot, equality, project, refine, remove, solve
+from genkern._numba.margin_factor import add, copy, dot, equality, project, remove, solve
 
 Array = np.ndarray[Any, Any]
 EPS = 2.0**-52
@@ -84,18 +84,17 @@ def run(Z: Array, norms: Array, max_iter: int, w: Array, a: Array, rows: Array, 
     c, r, u = np.zeros(most + 1), np.zeros(most + 1), np.zeros(d)
     closed = np.zeros(n, np.uint8)  # 1 active, 2 no progress with it: left out until there is some
     candidates, score, state = np.zeros(LIST, np.int64), np.zeros(LIST), np.zeros(2)
-    s, steps, precise, w_norm = 0, 0, False, 0.0
+    s, steps, precise, settled, w_norm = 0, 0, False, False, 0.0
     for j in range(d):
         w[j] = 0.0
     while steps < max_iter:
         enters = candidate(Z, norms, closed, w, w_norm, precise, candidates, score, state)
         if enters < 0:
-            if precise or s == 0:
+            settled = precise or s == 0
+            if settled:
                 break
             precise = True  # once more, with a better w and a finer sieve
-            refine(Z, rows, Q, R, s, w, a)
-            for k in range(s):
-                a[k] = max(a[k], 0.0)
+            equality(Z, rows, Q, R, s, w, a)
             w_norm = math.sqrt(dot(w, w))
             continue
         violation, multiplier = 1.0 - dot(Z[enters], w), 0.0
@@ -120,21 +119,22 @@ def run(Z: Array, norms: Array, max_iter: int, w: Array, a: Array, rows: Array, 
                 return CERTIFICATE, s
             steps += 1
             t = min(full, partial)
-            add(-t, r, a, s)
+            for k in range(s):
+                a[k] = max(a[k] - t * r[k], 0.0)
             multiplier += t
+            if not dependent:
+                add(t, u, w, d)
+                violation -= t * length
             if full <= partial:
                 copy(c, R[s], s)
                 R[s, s] = math.sqrt(length)
                 for j in range(d):
                     Q[s, j] = u[j] / R[s, s]
-                rows[s], closed[enters] = enters, 1
+                rows[s], closed[enters], a[s] = enters, 1, multiplier
                 s += 1
                 before = w_norm
-                equality(Q, R, s, w, a)
                 if precise:
-                    refine(Z, rows, Q, R, s, w, a)
-                for k in range(s):
-                    a[k] = max(a[k], 0.0)
+                    equality(Z, rows, Q, R, s, w, a)
                 w_norm = math.sqrt(dot(w, w))
                 if w_norm > before * (1.0 + 2 * EPS):
                     for i in range(n):
@@ -142,15 +142,12 @@ def run(Z: Array, norms: Array, max_iter: int, w: Array, a: Array, rows: Array, 
                 else:
                     closed[enters] |= 2
                 break
-            if not dependent:
-                violation -= t * length
             closed[rows[leaves]] &= 2
             for k in range(leaves, s - 1):
                 rows[k], a[k] = rows[k + 1], a[k + 1]
             remove(Q, R, s, leaves, c, u)
             s -= 1
             length = dot(u, u)
-    refine(Z, rows, Q, R, s, w, a)
-    for k in range(s):
-        a[k] = max(a[k], 0.0)
+    if not settled:
+        equality(Z, rows, Q, R, s, w, a)
     return SOLVED, s

@@ -120,19 +120,6 @@ def remove(Q: Array, R: Array, s: int, leaving: int, c: Array, u: Array) -> None
 
 
 @jit
-def equality(Q: Array, R: Array, s: int, w: Array, a: Array) -> None:
-    """The smallest w with margins of 1 at the active points, and their multipliers a."""
-    for k in range(s):
-        a[k] = 1.0
-    solve_transposed(R, s, a)
-    for j in range(len(w)):
-        w[j] = 0.0
-    for k in range(s):
-        add(a[k], Q[k], w, len(w))
-    solve(R, s, a)
-
-
-@jit
 def columns_of(Z: Array, rows: Array, s: int) -> Array:
     """The active rows of Z, transposed: (d, s)."""
     columns = np.empty((Z.shape[1], s))
@@ -180,3 +167,19 @@ def refine(Z: Array, rows: Array, Q: Array, R: Array, s: int, w: Array, a: Array
         solve_transposed(R, s, y)
         for k in range(s):
             add(y[k], Q[k], w, len(w))
+
+
+@jit
+def equality(Z: Array, rows: Array, Q: Array, R: Array, s: int, w: Array, a: Array) -> None:
+    """The smallest w with margins of 1 at the active points and their multipliers a, free of the steps' rounding."""
+    for k in range(s):
+        a[k] = 1.0
+    solve_transposed(R, s, a)
+    for j in range(len(w)):
+        w[j] = 0.0
+    for k in range(s):
+        add(a[k], Q[k], w, len(w))
+    solve(R, s, a)
+    refine(Z, rows, Q, R, s, w, a)
+    for k in range(s):
+        a[k] = max(a[k], 0.0)

@@ -51,8 +51,10 @@ def solve(Z: Array, max_iter: int) -> tuple[Array, Array, bool]:
     if n == 0:
         return np.zeros(d), np.zeros(0), True
     norms = np.linalg.norm(Z, axis=1)
-    if np.any((norms > 0) & (norms < _SMALLEST)):
-        return np.zeros(d), np.where(norms == norms.min(), 1.0, 0.0) / np.count_nonzero(norms == norms.min()), False
+    if np.any((norms < _SMALLEST) & np.any(Z != 0, axis=1)):
+        dual = np.zeros(n)
+        dual[np.argmin(norms)] = 1.0
+        return np.zeros(d), dual, False
     rows, a, certificate = active_set(Z, norms, max_iter)
     dual = np.zeros(n)
     if not certificate:
@@ -160,7 +162,11 @@ def relative_gap(Z: Array, w: Array | None, a: Array) -> float:
     total = np.array([exact_dot(column, a) for column in Z.T])
     if w is None:
         terms = math.fsum(a * np.linalg.norm(Z, axis=1))
-        return float(np.linalg.norm(total)) / terms if terms > 0 else 0.0
+        if terms == 0.0:
+            return (
+                1.0 if np.any(Z[a > 0]) else 0.0
+            )  # squares that underflow tell nothing; points at 0 are a certificate
+        return float(np.linalg.norm(total)) / terms
     if not (np.isfinite(w).all() and np.isfinite(a).all()):
         return math.inf
     smallest = min((exact_dot(row, w) for row in Z), default=1.0)
