@@ -67,7 +67,7 @@ def max_margin(
     Parameters
     ----------
     X : array (..., n, d)
-        Points; batch axes broadcast. Integers become float64.
+        Points; batch axes broadcast. float32 comes back as float32, integers become float64.
     y : array (..., n)
         Labels -1 and +1; they may all be equal.
     tol : float
@@ -111,6 +111,8 @@ def max_margin(
     than ``s / 4`` passes over X. Ctrl-C acts within an item too, but on the backend "numba".
     """
     (X_view, y_view), library = _checks.real_arrays(X=X, y=y)
+    dtype = _checks.real_arrays(X=X)[0][0].dtype  # labels of integers do not make float32 data float64
+    X_view, y_view = X_view.astype(dtype, copy=False), y_view.astype(dtype, copy=False)
     _checks.minimum_axes("X", X_view, 2, "(..., n, d)")
     _checks_separable.labels(y_view, X_view)
     tolerance = _checks.real_number("tol", tol, low=0.0, strict=True)

@@ -119,6 +119,8 @@ def test_shapes_and_dtypes(backend):
             array = getattr(result, name)
             assert (array.shape, array.dtype) == ((3, 2), kind)
         assert (result.coef.dtype, result.dual.dtype, result.support.dtype) == (dtype, dtype, bool)
+    single = genkern.max_margin(X.astype(np.float32), y.astype(int), backend=backend)
+    assert single.coef.dtype == np.float32
     integers = genkern.max_margin([[1, 2], [2, 1]], [1, 1], backend=backend)
     assert integers.coef.dtype == np.float64 and integers.margin.shape == ()
     shared = genkern.max_margin(X[0, 0], np.stack([y[0, 0], -y[0, 0]]), backend=backend)
