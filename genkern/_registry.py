@@ -36,7 +36,7 @@ _TABLE: dict[str, dict[str, str]] = {
     },
     "logistic_path": {
         "reference": "genkern._reference.logistic",
-        "cpp": "genkern._reference.logistic",  # until the kernels are there
+        "cpp": "genkern._native",
         "numba": "genkern._reference.logistic",
     },
     "random_features": {

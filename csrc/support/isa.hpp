@@ -8,6 +8,7 @@
 
 #include "cpu/features.hpp"
 #include "cpu/least_squares.hpp"
+#include "cpu/logistic.hpp"
 
 #if defined(__x86_64__)
 #define GENKERN_X86_ISA 1
@@ -19,6 +20,7 @@ struct Kernels {
   const char* name;
   LeastSquaresKernels least_squares;
   FeaturesKernels features;
+  LogisticKernels logistic;
 };
 
 namespace isa_base {

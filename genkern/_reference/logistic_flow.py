@@ -19,7 +19,7 @@ import numpy as np
 from numpy.polynomial import legendre
 
 Array = np.ndarray[Any, Any]
-STAGES = 9
+STAGES = 8
 FLOOR = 2.0**-40  # of the estimate: rounding of some 10^7 steps of a plain loop, and of the solver
 _FIRST = 256  # first count from which the flow is tried
 _LONGEST = 2.0**22  # burn-in at most, and at most _FLOPS
