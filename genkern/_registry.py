@@ -37,7 +37,7 @@ _TABLE: dict[str, dict[str, str]] = {
     "logistic_path": {
         "reference": "genkern._reference.logistic",
         "cpp": "genkern._native",
-        "numba": "genkern._reference.logistic",
+        "numba": "genkern._numba.logistic",
     },
     "random_features": {
         "reference": "genkern._reference.features",
