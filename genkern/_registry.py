@@ -36,8 +36,8 @@ _TABLE: dict[str, dict[str, str]] = {
     },
     "logistic_path": {
         "reference": "genkern._reference.logistic",
-        "cpp": "genkern._reference.logistic",  # until the kernels are there
-        "numba": "genkern._reference.logistic",
+        "cpp": "genkern._native",
+        "numba": "genkern._numba.logistic",
     },
     "max_margin": {
         "reference": "genkern._reference.margin",

@@ -8,6 +8,7 @@
 
 #include "cpu/features.hpp"
 #include "cpu/least_squares.hpp"
+#include "cpu/logistic.hpp"
 #include "cpu/margin.hpp"
 
 #if defined(__x86_64__)
@@ -20,6 +21,7 @@ struct Kernels {
   const char* name;
   LeastSquaresKernels least_squares;
   FeaturesKernels features;
+  LogisticKernels logistic;
   MarginKernels margin;
 };
 

@@ -108,41 +108,48 @@ def logistic_path(
     X: Array, y: Array, steps: Array, step_size: Array, init: Array, coef: Array, log_loss: Array, margin: Array,
     norm: Array, error: Array, status: Array, *, loss: Any, algorithm: str, schedule: str, momentum: float, p: float,
     continued: bool, rtol: float, progress: Callable[[float], object] | None, n_threads: int,
-    descent: Callable[..., Any] = Descent,
 ) -> None:  # fmt: skip
     """The iterates of X (..., n, d), y (..., n) after `steps` (t,); coef (..., t, d), the other results (..., t)."""
-    rule = Loss(loss)
     items = list(np.ndindex(status.shape))
     for number, item in enumerate(items):
-        coef[item], log_loss[item], margin[item], norm[item], error[item] = np.nan, np.nan, np.nan, np.nan, 0.0
-        Z = y[item].astype(np.float64)[:, None] * X[item].astype(np.float64)
-        start = init[item].astype(np.float64)
-        status[item] = 0 if np.isfinite(Z).all() and np.isfinite(start).all() else 1
-        if status[item]:
-            error[item] = np.nan
-            continue
-        with np.errstate(all="ignore"):
-            iterates = descent(Z, start, float(step_size[item]), rule, algorithm, schedule, momentum, p)
 
-            def report(share: float, number: int = number) -> None:
-                if progress is not None:
-                    progress((number + share) / len(items))
+        def report(share: float, number: int = number) -> None:
+            if progress is not None:
+                progress((number + share) / len(items))
 
-            if continued:
-                path, estimate = logistic_flow.continued(iterates, steps, rtol, report)
-                error[item] = estimate if coef.dtype == np.float64 else np.maximum(estimate, 2.0**-23 * (estimate > 0))
-            else:
-                path = exact(iterates, steps, report)
-            coef[item] = path
-            finite = np.isfinite(coef[item]).all(axis=1)
-            if not finite.all():
-                status[item] = 3 if np.isinf(error[item]).any() else 2
-                coef[item][~finite] = np.nan
-            elif (error[item] > rtol).any():
-                status[item] = 3
-            _measure(rule, Z, coef[item].astype(np.float64), log_loss[item], margin[item], norm[item])
+        iterates = Descent(
+            y[item].astype(np.float64)[:, None] * X[item].astype(np.float64), init[item].astype(np.float64),
+            float(step_size[item]), Loss(loss), algorithm, schedule, momentum, p,
+        )  # fmt: skip
+        results = (coef[item], log_loss[item], margin[item], norm[item], error[item])
+        status[item] = solve_item(iterates, steps, results, continued, rtol, report)
     if progress is not None:
         progress(1.0)
+
+
+def solve_item(
+    iterates: Any, steps: Array, results: tuple[Array, ...], continued: bool, rtol: float,
+    report: Callable[[float], None],
+) -> int:  # fmt: skip
+    """Fill the results of one item, coef (t, d) and the others (t,), and return its status."""
+    coef, *others, error = results
+    for values in (coef, *others, error):
+        values[...] = np.nan
+    if not (np.isfinite(iterates.Z).all() and np.isfinite(iterates.w).all()):
+        return 1
+    with np.errstate(all="ignore"):
+        if continued:
+            coef[...], estimate = logistic_flow.continued(iterates, steps, rtol, report)
+            # What float32 cannot hold is an error, too.
+            error[...] = np.where(estimate > 0, np.maximum(estimate, np.finfo(coef.dtype).eps), 0.0)
+        else:
+            coef[...], error[...] = exact(iterates, steps, report), 0.0
+        finite = np.isfinite(coef).all(axis=1)
+        coef[~finite] = np.nan
+        _measure(iterates.loss, iterates.Z, coef.astype(np.float64), *others)
+    if (error > rtol).any():
+        return 3
+    return 0 if finite.all() else 2
 
 
 def exact(iterates: Any, steps: Array, report: Callable[[float], None]) -> Array:
@@ -157,7 +164,7 @@ def exact(iterates: Any, steps: Array, report: Callable[[float], None]) -> Array
     return path
 
 
-def _measure(loss: Loss, Z: Array, path: Array, log_loss: Array, margin: Array, norm: Array) -> None:
+def _measure(loss: Any, Z: Array, path: Array, log_loss: Array, margin: Array, norm: Array) -> None:
     """The logarithm of L, margin and norm of every point of a path (t, d)."""
     for index, w in enumerate(path):
         u = Z @ w

@@ -2,11 +2,12 @@
 
 With z_i the rows of Z, s_i = -l'(u_i), D_i = l''(u_i), u = Z w, one step w += eta Z^T s is the flow of
 
-    dw/dt = eta Z^T [ s + eta/2 D v + eta^2 (D Z Z^T D v / 3 - l''' v^2 / 12) ],   v = Z Z^T s,
+    dw/dt = eta Z^T [ s + eta/2 D v + eta^2 (D p / 3 - l''' v^2 / 12) ],   v = K s,  p = K D v,  K = Z Z^T,
 
-up to O(eta^4): the modified equation of Euler's method (Hairer, Lubich, Wanner, Geometric Numerical Integration, IX).
-It is solved in tau = log t in the coordinates c of w = start + Q c, where Z = L Q^T and Q has min(n, d) orthonormal
-columns. Numbers of order 1/t are held times t, as exp(tau - u), so nothing under- or overflows up to t = 1e300.
+up to O(eta^4); the next term is eta^4 Z^T [ D K (D p / 4 - l''' v^2 / 12) - l''' v p / 12 ]. This is the modified
+equation of Euler's method (Hairer, Lubich, Wanner, Geometric Numerical Integration, IX). It is solved in tau = log t,
+in coordinates c of w = origin + Q c, where Z = L Q^T and Q has min(n, d) orthonormal columns. Numbers of order 1/t are
+held times t, as exp(tau - u), so nothing under- or overflows up to t = 1e300.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.polynomial import legendre
 
 Array = np.ndarray[Any, Any]
-STAGES = 9
+STAGES = 8
 FLOOR = 2.0**-40  # of the estimate: rounding of some 10^7 steps of a plain loop, and of the solver
 _FIRST = 256  # first count from which the flow is tried
 _LONGEST = 2.0**22  # burn-in at most, and at most _FLOPS
@@ -53,12 +54,11 @@ class Flow:
     """The modified equation of one problem."""
 
     def __init__(self, iterates: Any) -> None:
-        self.eta, self.exponential, self.start = iterates.eta, iterates.loss.name == "exponential", iterates.w * 0
+        self.eta, self.exponential, self.terms = iterates.eta, iterates.loss.name == "exponential", 3
         Z = iterates.Z
         self.Q = np.linalg.qr(Z.T)[0] if Z.shape[0] < Z.shape[1] else np.eye(Z.shape[1])
         self.L = Z @ self.Q
-        self.origin = iterates.w - self.Q @ (self.Q.T @ iterates.w)  # stays what it is
-        self.u0 = Z @ self.origin
+        self.origin = iterates.w - self.Q @ (self.Q.T @ iterates.w)  # stays what it is, and Z @ origin = 0
 
     def derivatives(self, tau: float, u: Array) -> tuple[Array, Array, Array]:
         """The numbers t s, D and -l''' at the margins u."""
@@ -73,22 +73,25 @@ class Flow:
 
     def velocity(self, tau: float, c: Array) -> Array:
         """Derivative of c by tau."""
-        ts, D, third = self.derivatives(tau, self.u0 + self.L @ c)
+        ts, D, third = self.derivatives(tau, self.L @ c)
         tv = self.L @ (self.L.T @ ts)
-        first = D * tv
-        second = D * (self.L @ (self.L.T @ first)) / 3.0 + third * tv * (tv * np.exp(-tau)) / 12.0
-        velocity: Array = self.eta * (self.L.T @ (ts + self.eta * (first / 2.0 + self.eta * second)))
+        tp = self.L @ (self.L.T @ (D * tv))
+        bend = third * tv * np.exp(-tau) / 12.0
+        high = D * tp / 3.0 + bend * tv
+        if self.terms == 4:
+            high = high + self.eta * (D * (self.L @ (self.L.T @ (D * tp / 4.0 + bend * tv))) + bend * tp)
+        velocity: Array = self.eta * (self.L.T @ (ts + self.eta * (D * tv / 2.0 + self.eta * high)))
         return velocity
 
     def curvature(self, tau: float, c: Array) -> Array:
         """The matrix t eta H: the stiff part of the Jacobian with its sign turned."""
-        _, D, _ = self.derivatives(tau, self.u0 + self.L @ c)
+        _, D, _ = self.derivatives(tau, self.L @ c)
         matrix: Array = (self.L.T * (D * (self.eta * np.exp(tau)))) @ self.L
         return matrix
 
     def modes(self, tau: float, c: Array, V: Array) -> Array:
         """The Jacobian's diagonal in the basis V, second and third order included."""
-        _, D, _ = self.derivatives(tau, self.u0 + self.L @ c)
+        _, D, _ = self.derivatives(tau, self.L @ c)
         h = self.eta * (D @ (self.L @ V) ** 2)
         result: Array = np.exp(tau) * (h * (1.0 + h * (0.5 + h / 3.0)))
         return result
@@ -155,8 +158,9 @@ def step(flow: Flow, tau: float, c: Array, slope: Array, h: float) -> tuple[Arra
     return values, np.inf, 0.0
 
 
-def solve(flow: Flow, begin: float, w: Array, times: Array) -> Array:
-    """The flow from w at t = begin, at the later times (k,): coefficients (k, d)."""
+def solve(flow: Flow, terms: int, begin: float, w: Array, times: Array) -> Array:
+    """The flow of 3 or 4 terms from w at t = begin, at the later times (k,): coefficients (k, d)."""
+    flow.terms = terms
     _, derivative, coefficients = collocation()
     tau, c = np.log(begin), flow.Q.T @ w
     targets = np.log(times)
@@ -195,32 +199,41 @@ def continued(iterates: Any, steps: Array, rtol: float, report: Callable[[float]
     while True:
         while done < len(steps) and steps[done] <= count:
             iterates.advance(steps[done])
-            path[done] = iterates.w
+            path[done], error[done] = iterates.w, 0.0
             done += 1
         if done == len(steps):
             return path, error
         iterates.advance(count)
         report(0.9 * count / budget)
         if not np.isfinite(iterates.w).all():
+            path[done:], error[done:] = np.nan, 0.0
             return path, error
         flow = Flow(iterates) if flow is None else flow
-        if before is not None:
-            try:
-                w = solve(flow, count / 2, before, np.array([float(count)]))[0]
-                defect = float(np.linalg.norm(w - iterates.w) / np.linalg.norm(iterates.w))
-            except FlowError:
-                defect = np.inf
-            # What the flow does wrong from here on is an eighth of it (O(t^-3)), or less.
-            if defect / 4.0 <= target or count >= budget:
-                break
+        # What the flow does wrong from here on is an eighth of what it did in the last half of the steps, or less.
+        if before is not None and (defect(flow, count, before, iterates.w) / 4.0 <= target or count >= budget):
+            path[done:], error[done:] = follow(flow, count, before, iterates.w, steps[done:])
+            if (error <= rtol).all() or count >= budget:
+                return path, error
         before = iterates.w.copy()
         count *= 2
-    error[done:] = np.inf
+
+
+def defect(flow: Flow, count: int, before: Array, now: Array) -> float:
+    """Relative error of the flow over the last half of the steps."""
     try:
-        path[done:] = solve(flow, float(count), iterates.w, steps[done:])
-        other = solve(flow, count / 2, before, steps[done:])
+        w = solve(flow, 3, count / 2, before, np.array([float(count)]))[0]
+    except FlowError:
+        return np.inf
+    return float(np.linalg.norm(w - now) / np.linalg.norm(now))
+
+
+def follow(flow: Flow, count: int, before: Array, now: Array, times: Array) -> tuple[Array, Array]:
+    """The flow from `now`, and its error: the difference from one of a term more that started at half the steps."""
+    path, error = np.full((len(times), len(now)), np.nan), np.full(len(times), np.inf)
+    try:
+        path = solve(flow, 3, float(count), now, times)
+        other = solve(flow, 4, count / 2, before, times)
     except FlowError:
         return path, error
-    difference = np.linalg.norm(path[done:] - other, axis=1) / np.linalg.norm(path[done:], axis=1)
-    error[done:] = np.maximum(FLOOR, difference / 4.0)
-    return path, error
+    difference = np.linalg.norm(path - other, axis=1) / np.linalg.norm(path, axis=1)
+    return path, np.maximum(FLOOR, 1.5 * difference)
