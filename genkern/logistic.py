@@ -37,12 +37,14 @@ class LogisticPath:
     norm : array (..., t)
         ``||coef||``.
     error : array (..., t), float64
-        Estimated relative error ``||coef - exact|| / ||exact||`` of the continuation; 0 where every step was run.
+        Estimated relative error ``||coef - exact|| / ||exact||`` of the continuation, against exact arithmetic; 0 where
+        every step was run, infinite where nothing is known (then coef may be NaN). Where ``||coef||`` is below ``1e-4 /
+        max_i ||x_i||``, relative to that.
     step_size : array (...), float64
         As used.
     status : array (...), int8
         0 fine, 1 X, y or init of this item is not finite, 2 an iterate was not finite (diverged), 3 `error` is above
-        `rtol` at some logged step, or the continuation could not go on (then coef is NaN and error infinite there).
+        `rtol` at some logged step.
     """
 
     steps: Any

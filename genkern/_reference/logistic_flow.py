@@ -27,13 +27,9 @@ _LONGEST = 2.0**22  # burn-in at most, and at most _FLOPS
 _FLOPS = 4e10
 _TAIL = 2e-14  # of the polynomial in each step of the solver, relative to ||w||
 _CONVERGED = 1e-15  # last change of Newton's iteration, or
-_NOISE = 1e-11  # less than this and no longer shrinking
-_ITERATIONS = 30
+_NOISE = 1e-7  # less than this and no longer shrinking: rounding, which the estimate sees
+_ITERATIONS, _TURNS, _REJECTIONS = 30, 2000, 30
 _SWEEPS, _OFF_DIAGONAL = 20, 1e-3
-
-
-class FlowError(Exception):
-    """The solver cannot go on."""
 
 
 @cache
@@ -58,6 +54,9 @@ class Flow:
         Z = iterates.Z
         self.Q = np.linalg.qr(Z.T)[0] if Z.shape[0] < Z.shape[1] else np.eye(Z.shape[1])
         self.L = Z @ self.Q
+        largest = np.linalg.norm(self.L, axis=1).max(initial=0.0)
+        # Where ||w|| is smaller, no margin is above 1e-4, and errors are relative to this instead.
+        self.least_norm = 1e-4 / largest if largest > 0 else 1.0
         self.origin = iterates.w - self.Q @ (self.Q.T @ iterates.w)  # stays what it is, and Z @ origin = 0
 
     def derivatives(self, tau: float, u: Array) -> tuple[Array, Array, Array]:
@@ -97,14 +96,14 @@ class Flow:
         return result
 
 
-def eigenvectors(H: Array) -> Array:
+def eigenvectors(H: Array, h: float) -> Array:
     """Orthonormal V with V^T H V near diagonal, each entry relative to its row and its column.
 
     Where one part of the data converges and another one diverges, H has entries of 1e300 beside entries of 1: Jacobi's
     rotations keep them apart where LAPACK mixes them.
     """
     sizes = np.diag(H)
-    if np.all(sizes > 1e-8 * sizes.max(initial=0.0)):
+    if np.all(1e8 * np.maximum(sizes, 1.0) > sizes.max(initial=0.0)):
         return np.asarray(np.linalg.eigh(H)[1])
     H, V = H.copy(), np.eye(len(H))
     for _ in range(_SWEEPS):
@@ -112,7 +111,7 @@ def eigenvectors(H: Array) -> Array:
         for i in range(len(H)):
             for j in range(i):
                 a, b, off = H[i, i], H[j, j], H[i, j]
-                if abs(off) <= _OFF_DIAGONAL * np.sqrt(a) * np.sqrt(b):
+                if abs(off) <= _OFF_DIAGONAL * np.sqrt(a + 1.0 / h) * np.sqrt(b + 1.0 / h):
                     continue
                 quiet = False
                 ratio = (b - a) / (2.0 * off)
@@ -136,8 +135,8 @@ def step(flow: Flow, tau: float, c: Array, slope: Array, h: float) -> tuple[Arra
     x, derivative, coefficients = collocation()
     times = tau + h * x
     values = c + np.outer(h * x, slope)
-    V = eigenvectors(flow.curvature(tau, c))
-    scale = np.sqrt(np.sum(c * c) + np.sum(flow.origin**2)) + 1e-300
+    V = eigenvectors(flow.curvature(tau, c), h)
+    scale = max(float(np.sqrt(np.sum(c * c) + np.sum(flow.origin**2))), flow.least_norm)
     previous, stalled, matrices = np.inf, 0, np.empty(0)
     for iteration in range(_ITERATIONS):
         if iteration in (0, 2, 5):  # the first values are only a straight line
@@ -159,23 +158,27 @@ def step(flow: Flow, tau: float, c: Array, slope: Array, h: float) -> tuple[Arra
 
 
 def solve(flow: Flow, terms: int, begin: float, w: Array, times: Array) -> Array:
-    """The flow of 3 or 4 terms from w at t = begin, at the later times (k,): coefficients (k, d)."""
+    """The flow of 3 or 4 terms from w at t = begin, at the later times (k,): coefficients (k, d).
+
+    There are fewer of them where the solver cannot go on.
+    """
     flow.terms = terms
     _, derivative, coefficients = collocation()
     tau, c = np.log(begin), flow.Q.T @ w
     targets = np.log(times)
     path = np.empty((len(times), len(w)))
-    done, h = 0, 0.25
+    done, h, turn, rejected = 0, 0.25, 0, 0
     slope = flow.velocity(tau, c)
-    while done < len(times):
+    while done < len(times) and turn < _TURNS and rejected < _REJECTIONS:
+        turn += 1
         h = min(h, (targets[-1] - tau) * (1.0 + 1e-15))
         values, tail, rounding = step(flow, tau, c, slope, h)
         tolerance = max(_TAIL, 20.0 * rounding)
         if not tail <= tolerance:
             h *= max(0.2, 0.8 * (tolerance / tail) ** (1.0 / STAGES)) if np.isfinite(tail) else 0.3
-            if h < 1e-6:
-                raise FlowError
+            rejected += 1
             continue
+        rejected = 0
         end = tau + h
         while done < len(times) and targets[done] <= end:
             share = 2.0 * (targets[done] - tau) / h - 1.0
@@ -185,7 +188,7 @@ def solve(flow: Flow, terms: int, begin: float, w: Array, times: Array) -> Array
         slope = derivative[-1] @ (values - c) / h
         tau, c = end, values[-1]
         h *= min(2.0, 0.9 * (tolerance / max(tail, 1e-300)) ** (1.0 / STAGES))
-    return path
+    return path[:done]
 
 
 def continued(iterates: Any, steps: Array, rtol: float, report: Callable[[float], None]) -> tuple[Array, Array]:
@@ -212,7 +215,7 @@ def continued(iterates: Any, steps: Array, rtol: float, report: Callable[[float]
         # What the flow does wrong from here on is an eighth of what it did in the last half of the steps, or less.
         if before is not None and (defect(flow, count, before, iterates.w) / 4.0 <= target or count >= budget):
             path[done:], error[done:] = follow(flow, count, before, iterates.w, steps[done:])
-            if (error <= rtol).all() or count >= budget:
+            if (error <= rtol).all() or np.isinf(error).any() or count >= budget:
                 return path, error
         before = iterates.w.copy()
         count *= 2
@@ -220,20 +223,24 @@ def continued(iterates: Any, steps: Array, rtol: float, report: Callable[[float]
 
 def defect(flow: Flow, count: int, before: Array, now: Array) -> float:
     """Relative error of the flow over the last half of the steps."""
-    try:
-        w = solve(flow, 3, count / 2, before, np.array([float(count)]))[0]
-    except FlowError:
-        return np.inf
-    return float(np.linalg.norm(w - now) / np.linalg.norm(now))
+    path = solve(flow, 3, count / 2, before, np.array([float(count)]))
+    return float(distance(flow, now, path[0])) if len(path) else np.inf
+
+
+def distance(flow: Flow, a: Array, b: Array) -> Array:
+    """Relative distances of points on the last axis."""
+    size = np.maximum(np.linalg.norm(a, axis=-1), flow.least_norm)
+    return np.asarray(np.linalg.norm(a - b, axis=-1) / size)
 
 
 def follow(flow: Flow, count: int, before: Array, now: Array, times: Array) -> tuple[Array, Array]:
-    """The flow from `now`, and its error: the difference from one of a term more that started at half the steps."""
+    """The flow from `now`, and its error: the difference from one of a term more that started at half the steps.
+
+    NaN and infinite where the solver could not go on.
+    """
     path, error = np.full((len(times), len(now)), np.nan), np.full(len(times), np.inf)
-    try:
-        path = solve(flow, 3, float(count), now, times)
-        other = solve(flow, 4, count / 2, before, times)
-    except FlowError:
-        return path, error
-    difference = np.linalg.norm(path - other, axis=1) / np.linalg.norm(path, axis=1)
-    return path, np.maximum(FLOOR, 1.5 * difference)
+    found = solve(flow, 3, float(count), now, times)
+    path[: len(found)] = found
+    other = solve(flow, 4, count / 2, before, times[: len(found)])
+    error[: len(other)] = np.maximum(FLOOR, 1.5 * distance(flow, path[: len(other)], other))
+    return path, error
