@@ -109,6 +109,15 @@ def max_margin(
     decides which of them is returned; `coef` is unique. ``n == 0`` has coef 0 and margin infinity. The bits of an item
     depend neither on `n_threads` nor on its batch. Cost: ``O(s (n + s) d)`` for a support of s points, in practice less
     than ``s / 4`` passes over X. Ctrl-C acts within an item too, but on the backend "numba".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from genkern import max_margin
+    >>> X = np.array([[0.5, 1.5], [1.5, 0.5], [-0.5, -1.5], [-2.5, -1.5]])
+    >>> result = max_margin(X, np.array([1, 1, -1, -1]))
+    >>> bool(result.separable), result.coef.round(12), float(result.margin.round(6))
+    (True, array([0.5, 0.5]), 1.414214)
     """
     (X_view, y_view), library = _checks.real_arrays(X=X, y=y)
     dtype = _checks.real_arrays(X=X)[0][0].dtype  # labels of integers do not make float32 data float64

@@ -1,6 +1,10 @@
 """The hard margin on every backend: proved answers, other solvers, certificates, degenerate data, bits, arguments."""
 
 import math
+import signal
+import subprocess
+import sys
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -356,6 +360,39 @@ def test_bits_do_not_depend_on_threads_batch_or_order(backend, dtype):
         found = genkern.max_margin(X[part], y[part], backend=backend, n_threads=n_threads)
         for name in ("coef", "margin", "dual", "support", "gap", "separable", "status"):
             np.testing.assert_array_equal(getattr(found, name), getattr(whole, name)[part])
+
+
+INTERRUPTED = """
+import sys, numpy as np, genkern
+backend, large = sys.argv[1], sys.argv[2] == "one large problem"
+X = np.random.default_rng(0).standard_normal((3000, 1500) if large else (60, 64))
+if not large:
+    X = np.broadcast_to(X, (500_000, 60, 64))
+y = np.ones(X.shape[-2])
+genkern.max_margin(X[..., :2, :2] if large else X[:2, :, :2], y[:2] if large else y, backend=backend)
+print("ready", flush=True)
+try:
+    genkern.max_margin(X, y, backend=backend)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to whole console groups")
+@pytest.mark.parametrize("work", ["a batch", "one large problem"])
+def test_ctrl_c(backend, work):
+    if backend == "numba" and work == "one large problem":
+        pytest.skip("numba looks for Ctrl-C between items only")
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, backend, work], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        sent = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+        assert time.monotonic() - sent < 10
+        assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize("library", ["torch", "jax.numpy"])
