@@ -41,7 +41,7 @@ def default_step_size(
             margins = y * np.sum(_plain(X) * _plain(init)[..., None, :], axis=-1)
             return _reciprocal(_largest(X, 2.0) ** 2 * np.exp(-margins).sum(axis=-1), share)
         if algorithm == "sign":
-            return _reciprocal(_largest(X, 1.0))
+            return _reciprocal(_largest(X, 1.0), 0.1)  # its limit misses the largest margin by O(eta)
         if algorithm == "coordinate":
             return _reciprocal(_largest(X, np.inf) ** 2)
         if algorithm == "mirror":

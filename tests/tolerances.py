@@ -39,6 +39,11 @@ ACTIVATION_ULPS = {
     "sign": (0, 0),
     "rff": (2.5, 2.5),
 }
+# Iterates of gradient descent, times (steps + n + d) eps and the largest norm of the path: a step is a contraction and
+# rounds once for every term of its sums, in its own order.
+DESCENT_STEP = 4
+# Units in the last place of the compiled weights of the margin losses, in float64 and in float32.
+WEIGHT_ULPS = 1.0
 
 
 def unit(dtype, n=1, d=1):

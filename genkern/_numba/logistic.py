@@ -147,7 +147,7 @@ class Descent:
         self, Z: Array, start: Array, eta: float, loss: reference.Loss, run: Callable[..., None], algorithm: str,
         schedule: str, momentum: float, p: float,
     ) -> None:  # fmt: skip
-        self.Z, self.w, self.eta, self.loss, self.count = np.ascontiguousarray(Z), start.copy(), eta, loss, 0
+        self.Z, self.w, self.eta, self.loss, self.count = Z, start.copy(), eta, loss, 0
         self._columns, self._memory = np.ascontiguousarray(Z.T), np.zeros_like(start)
         if algorithm == "heavy_ball":
             self._memory = start.copy()
@@ -186,7 +186,7 @@ def logistic_path(
                 with lock:
                     progress(float(shares.mean()))
 
-        Z = y[item].astype(np.float64)[:, None] * X[item].astype(np.float64)
+        Z = reference.signed_rows(X[item], y[item])
         iterates = Descent(
             Z, init[item].astype(np.float64), float(step_size[item]), rule, run, algorithm, schedule, momentum, p
         )

@@ -118,13 +118,18 @@ def logistic_path(
                 progress((number + share) / len(items))
 
         iterates = Descent(
-            y[item].astype(np.float64)[:, None] * X[item].astype(np.float64), init[item].astype(np.float64),
+            signed_rows(X[item], y[item]), init[item].astype(np.float64),
             float(step_size[item]), Loss(loss), algorithm, schedule, momentum, p,
         )  # fmt: skip
         results = (coef[item], log_loss[item], margin[item], norm[item], error[item])
         status[item] = solve_item(iterates, steps, results, continued, rtol, report)
     if progress is not None:
         progress(1.0)
+
+
+def signed_rows(X: Array, y: Array) -> Array:
+    """The matrix Z of rows y_i x_i, in one layout: BLAS's order of summation depends on it."""
+    return np.ascontiguousarray(y.astype(np.float64)[:, None] * X.astype(np.float64))
 
 
 def solve_item(
@@ -147,7 +152,7 @@ def solve_item(
         finite = np.isfinite(coef).all(axis=1)
         coef[~finite] = np.nan
         _measure(iterates.loss, iterates.Z, coef.astype(np.float64), *others)
-    if (error > rtol).any():
+    if (error > max(rtol, float(np.finfo(coef.dtype).eps))).any():
         return 3
     return 0 if finite.all() else 2
 

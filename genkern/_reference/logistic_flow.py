@@ -6,8 +6,8 @@ With z_i the rows of Z, s_i = -l'(u_i), D_i = l''(u_i), u = Z w, one step w += e
 
 up to O(eta^4); the next term is eta^4 Z^T [ D K (D p / 4 - l''' v^2 / 12) - l''' v p / 12 ]. This is the modified
 equation of Euler's method (Hairer, Lubich, Wanner, Geometric Numerical Integration, IX). It is solved in tau = log t,
-in coordinates c of w = origin + Q c, where Z = L Q^T and Q has min(n, d) orthonormal columns. Numbers of order 1/t are
-held times t, as exp(tau - u), so nothing under- or overflows up to t = 1e300.
+in coordinates c of w = origin + Q c, where Z = L Q^T and Q has rank(Z) orthonormal columns (Q = I for n >= d). Numbers
+of order 1/t are held times t, as exp(tau - u), so nothing under- or overflows up to t = 1e300.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ class Flow:
     def __init__(self, iterates: Any) -> None:
         self.eta, self.exponential, self.terms = iterates.eta, iterates.loss.name == "exponential", 3
         Z = iterates.Z
-        self.Q = np.linalg.qr(Z.T)[0] if Z.shape[0] < Z.shape[1] else np.eye(Z.shape[1])
+        self.Q = np.eye(Z.shape[1])
+        if Z.shape[0] < Z.shape[1]:
+            _, s, Vt = np.linalg.svd(Z, full_matrices=False)
+            self.Q = Vt[s > 1e-13 * s.max(initial=0.0)].T
         self.L = Z @ self.Q
         largest = np.linalg.norm(self.L, axis=1).max(initial=0.0)
         # Where ||w|| is smaller, no margin is above 1e-4, and errors are relative to this instead.
@@ -168,17 +171,20 @@ def solve(flow: Flow, terms: int, begin: float, w: Array, times: Array) -> Array
     targets = np.log(times)
     path = np.empty((len(times), len(w)))
     done, h, turn, rejected = 0, 0.25, 0, 0
+    seen, refused = 0.0, np.inf  # rounding: in Newton's iteration, or a tail that a shorter step does not make smaller
     slope = flow.velocity(tau, c)
     while done < len(times) and turn < _TURNS and rejected < _REJECTIONS:
         turn += 1
         h = min(h, (targets[-1] - tau) * (1.0 + 1e-15))
         values, tail, rounding = step(flow, tau, c, slope, h)
-        tolerance = max(_TAIL, 20.0 * rounding)
+        seen = max(0.9 * seen, rounding, tail / 20.0 if refused / 2.0 < tail < _NOISE else 0.0)
+        tolerance = max(_TAIL, 20.0 * seen)
         if not tail <= tolerance:
+            refused = tail
             h *= max(0.2, 0.8 * (tolerance / tail) ** (1.0 / STAGES)) if np.isfinite(tail) else 0.3
             rejected += 1
             continue
-        rejected = 0
+        rejected, refused = 0, np.inf
         end = tau + h
         while done < len(times) and targets[done] <= end:
             share = 2.0 * (targets[done] - tau) / h - 1.0
