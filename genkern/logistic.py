@@ -114,7 +114,8 @@ def logistic_path(
         Step size eta > 0, broadcast over the batch. The defaults, with ``B_q = max_i ||x_i||_q`` and s_max the largest
         singular value of X: gradient descent ``4 / s_max^2`` (logistic) or ``1 / (L(init) B_2^2)`` (exponential: the
         loss then never rises); heavy ball ``1 - momentum`` times that; normalized and accelerated ``1 / B_2^2``; sign
-        ``0.1 / B_1`` (with a constant step its limit misses the largest margin by O(eta)); coordinate ``1 / B_inf^2``; mirror ``1 / B_q^p`` with ``1/p + 1/q = 1``. 1 where all x_i are 0.
+        ``0.1 / B_1`` (with a constant step its limit misses the largest margin by O(eta)); coordinate ``1 / B_inf^2``;
+        mirror ``1 / B_q^p`` with ``1/p + 1/q = 1``. 1 where all x_i are 0.
         A loss of your own has no default.
     loss : {"logistic", "exponential"} or pair of functions
         Or ``(l, l')`` of the margin u, decreasing, plain Python or numba-jitted functions of one number. The numba
