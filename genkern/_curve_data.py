@@ -16,7 +16,7 @@ from genkern._risk_curve import RiskCurve
 
 Array = np.ndarray[Any, Any]
 # Names of the algorithms, in the order of their codes in the kernels; code 0 is a point that was not solved.
-METHODS = ("", "qr", "orthogonal", "woodbury", "svd", "dual")
+METHODS = ("", "qr", "orthogonal", "woodbury", "svd")
 CHOICES = ("auto", "orthogonal", "woodbury", "svd")
 
 

@@ -95,3 +95,40 @@ def max_margin(
     status: _Array,
     n_threads: int,
 ) -> None: ...
+
+# curves
+def width_curve(
+    data: Any,
+    widths: _Array,
+    ridges: _Array,
+    rcond: float,
+    unit: float,
+    method: str,
+    measured: Any,
+    hook: Callable[[int], object] | None,
+    n_threads: int,
+) -> None: ...
+def sample_curve(
+    data: Any,
+    samples: _Array,
+    ridges: _Array,
+    rcond: float,
+    unit: float,
+    method: str,
+    measured: Any,
+    hook: Callable[[int], object] | None,
+    n_threads: int,
+) -> None: ...
+def random_feature_curve(
+    data: Any,
+    widths: _Array,
+    seeds: list[int],
+    law: dict[str, Any],
+    ridges: _Array,
+    rcond: float,
+    unit: float,
+    method: str,
+    measured: Any,
+    hook: Callable[[int], object] | None,
+    n_threads: int,
+) -> None: ...

@@ -19,7 +19,7 @@
 
 namespace genkern::curves {
 
-enum class Method : int { none, qr, orthogonal, woodbury, svd, dual };
+enum class Method : int { none, qr, orthogonal, woodbury, svd };
 
 // Estimates of the extreme singular values of a growing triangle, by power iterations that go on from block to block.
 struct Condition {

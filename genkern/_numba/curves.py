@@ -186,7 +186,7 @@ def _blocks(
         if not dead:
             good = np.isfinite(T).all(axis=0)
             if not good.all():
-                dead = not good[0]
+                dead = bool(not np.ravel(good)[0])
                 if not dead:
                     F = F[:, : int(np.argmin(good))]
         if dead:
