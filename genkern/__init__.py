@@ -1,6 +1,6 @@
 """Compiled kernels of generalization theory."""
 
-from genkern import errors, problems, studies
+from genkern import errors, problems, studies, theory
 from genkern._registry import backends
 from genkern.features import random_features
 from genkern.least_squares import LstsqResult, gd_path, lstsq, ridge_path, singular_values
@@ -19,4 +19,5 @@ __all__ = [
     "ridge_path",
     "singular_values",
     "studies",
+    "theory",
 ]
