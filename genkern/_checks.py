@@ -139,6 +139,16 @@ def nonnegative(name: str, value: Any, *, strict: bool = False, infinite: bool =
     return view
 
 
+def whole_numbers(name: str, value: Any) -> Array:
+    """Whole numbers in [0, 2^53) in float64, of any shape."""
+    (view,), _ = real_arrays(**{name: value})
+    view = view.astype(np.float64, copy=False)
+    good = (view >= 0) & (view < 2.0**53) & (view == np.floor(view))
+    if not np.all(good):
+        raise ValueError(f"{name} must be whole numbers in [0, 2^53), got {view[~good].flat[0]}")
+    return view
+
+
 def real_number(
     name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
 ) -> float:
