@@ -105,8 +105,9 @@ def finite_sample_risk(n: Any, p: Any, d: Any, *, signal: Any, noise: Any) -> An
 
     References
     ----------
-    L. Breiman, D. Freedman, "How many variables should be entered in a regression equation?", JASA 78 (1983); M.
-    Belkin, D. Hsu, J. Xu, "Two models of double descent for weak features", SIAM J. Mathematics of Data Science 2 (2020).
+    L. Breiman, D. Freedman, "How many variables should be entered in a regression equation?", Journal of the American
+    Statistical Association 78 (1983); M. Belkin, D. Hsu, J. Xu, "Two models of double descent for weak features", SIAM
+    Journal on Mathematics of Data Science 2 (2020).
     """
     counts = {"n": n, "p": p, "d": d}
     library = _arrays.library_of(counts | {"signal": signal, "noise": noise})
