@@ -187,7 +187,7 @@ class Curve {
       write(sums, s, t, q, k);
       if (p_.settings.ridge > 0 && block.doubtful)
         later_.push_back({t, p_.points[t], {}});
-      else if (!block.alphas.empty()) {
+      else if (!block.alphas.empty() && block.alphas[static_cast<std::size_t>(state)]->cols > 0) {
         later_.push_back({t, p_.points[t], {}});
         later_.back().alpha.copy(block.alphas[static_cast<std::size_t>(state)]);
       }

@@ -137,7 +137,8 @@ void Train::update_states(Block& block) {
   inner_.back(inner_.u, alpha);
   inner_.back(step.G, moves_);
   block.train.reshape(a + 1, K);
-  bool cancels = false;
+  // Before a new direction its right-hand side counts already: that state is not measured.
+  std::vector<char> cancels(static_cast<std::size_t>(a + 1), 0);
   const auto walk = [&](const auto& visit) {
     path_.copy(alpha);
     for (index_t i = 0; i <= a; ++i) {
@@ -153,15 +154,16 @@ void Train::update_states(Block& block) {
   walk([&](index_t i) {
     for (index_t k = 0; k < K; ++k) {
       const double penalty = ridge * dot(path_->col(k), path_->col(k), n), rest = sizes_(i, k) - penalty;
-      cancels = cancels || rest < lost * sizes_(i, k);
+      if (rest < lost * sizes_(i, k) && (i > 0 || g == 0)) cancels[static_cast<std::size_t>(i)] = 1;
       block.norms(i, k) = std::max(rest, 0.0);
       block.train(i, k) = dot(outside->col(k), outside->col(k), n) + ridge * penalty;
     }
   });
-  if (!cancels) return;
+  if (std::find(cancels.begin(), cancels.end(), 1) == cancels.end()) return;
   const Part extended = outer_.Q->columns(start - g, n - start + g);
   block.alphas.resize(static_cast<std::size_t>(a + 1));
   walk([&](index_t i) {
+    if (cancels[static_cast<std::size_t>(i)] == 0) return;
     Matrix& out = block.alphas[static_cast<std::size_t>(i)];
     out.reshape(n, K);
     gemm('N', 'N', 1, extended, path_->block(start - g, 0, n - start + g, K), 0, out);
