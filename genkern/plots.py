@@ -29,7 +29,7 @@ STYLE: Any = {
     "ytick.major.width": 0.6,
 }
 _RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
-_FEW_RATIOS = (0.001, 0.01, 0.1, 1, 10, 100, 1000)
+_FEW_RATIOS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 _NAMES = {"width": "width", "samples": "training samples", "ridge": "ridge", "step": "steps of gradient descent"}
 
 

@@ -24,7 +24,7 @@ def sample_descent(result: StudyResult) -> Any:
             x = curves[f"{part}_samples"]
             plots.band(axes, x, curves[f"{part}_train_risk"], plots.ORANGE, "train")
             plots.band(axes, x, curves[f"{part}_test_risk"], plots.BLUE, "test")
-            _threshold(axes, curves[f"{part}_threshold"], 1.0, "fitted exactly up to n")
+            _threshold(axes, curves[f"{part}_threshold"], 1.0, "interpolates up to n =", "left")
             axes.set_yscale("log")
             plots.limits(axes, curves[f"{part}_test_risk"])
             axes.set_xlim(0, x[-1])
@@ -36,6 +36,8 @@ def sample_descent(result: StudyResult) -> Any:
             f"Gaussian inputs in {p['dimension']} dimensions, noise {p['noise']:g}",
         )
         gaussian.set_xlabel("training samples n")
+        image.set_ylabel("squared error\n(sum over classes)")
+        gaussian.set_ylabel("test: excess risk\ntrain: squared error")
         image.legend(frameon=False, handlelength=1.4, loc="upper right")
         gaussian.legend(frameon=False, handlelength=1.4, loc="upper right")
     return figure
@@ -56,7 +58,7 @@ def ridge_descent(result: StudyResult) -> Any:
                 if part == "gaussian" and result.theory is not None:
                     _dashes(axes, x, result.theory["gaussian_test_risk"][r])
             plots.band(axes, x, curves[f"{part}_tuned_risk"], "black", "best ridge")
-            _threshold(axes, curves[f"{part}_threshold"], n, "full rank: width")
+            _threshold(axes, curves[f"{part}_threshold"], n, "full rank at width", "center")
             axes.set(xscale="log", yscale="log")
             shown = np.concatenate([curves[f"{part}_test_risk"][:, 0], curves[f"{part}_tuned_risk"]])
             plots.limits(axes, shown, below=1.5)
@@ -96,6 +98,7 @@ def epoch_descent(result: StudyResult) -> Any:
             gaussian,
             f"{p['activation']} features of {p['data']}, n = {p['n_train']}, {p['label_noise']:.0%} label noise",
             f"Gaussian inputs, n = {p['n_gaussian']}, noise {p['noise']:g}",
+            pad=6,
         )
         gaussian.set_xlabel("steps of gradient descent")
         for axes in (image, gaussian):
@@ -107,14 +110,14 @@ def _panels(result: StudyResult, height: float = 4.6) -> tuple[Any, Any, Any]:
     figure = plots.new_figure(height)
     image, gaussian = figure.subplots(2, 1)
     figure.suptitle(plots.seeds_text(len(result.curves["seeds"])), fontsize=8)
-    image.set_ylabel("squared error\n(sum over classes)")
-    gaussian.set_ylabel("excess risk")
+    image.set_ylabel("test squared error\n(sum over classes)")
+    gaussian.set_ylabel("excess test risk")
     return figure, image, gaussian
 
 
-def _titles(image: Any, gaussian: Any, above: str, below: str) -> None:
+def _titles(image: Any, gaussian: Any, above: str, below: str, pad: float = 14) -> None:
     for axes, text in ((image, above), (gaussian, below)):
-        axes.set_title(text, loc="left", fontweight="bold", fontsize=7.5, pad=14)
+        axes.set_title(text, loc="left", pad=pad)
 
 
 def _dashes(axes: Any, x: Array, value: Array, label: str | None = None) -> None:
@@ -128,13 +131,13 @@ def _theory(axes: Any, x: Array, theory: Any, name: str, label: str) -> None:
         _dashes(axes, x, theory[name], label)
 
 
-def _threshold(axes: Any, threshold: Array, unit: float, line: str) -> None:
+def _threshold(axes: Any, threshold: Array, unit: float, line: str, side: str) -> None:
     """Mark the median threshold; `unit` is what one unit of the axis stands for."""
     full = threshold[np.isfinite(threshold)]
     if len(full):
         at = float(np.median(full))
         axes.axvline(at / unit, color=plots.GREY, linewidth=0.7, linestyle="--")
         axes.annotate(
-            f"{line}: {at:.0f}", (at / unit, 1.0), (0, 3), xycoords=axes.get_xaxis_transform(),
-            textcoords="offset points", ha="center", fontsize=7, color=plots.GREY,
+            f"{line} {at:.0f}", (at / unit, 1.0), (0, 3), xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points", ha=side, fontsize=7, color=plots.GREY,
         )  # fmt: skip

@@ -179,7 +179,7 @@ def _interpolated(train_risk: Array) -> Array:
 
 def _table(p: dict[str, Any], numbers: dict[str, Any], report: dict[str, Any]) -> str:
     rows = [
-        ("fitted exactly up to", "threshold", ".0f"),
+        ("interpolates up to n =", "threshold", ".0f"),
         ("samples at the peak", "peak_width", ".0f"),
         ("test risk at the peak", "peak", ".4g"),
         ("peak / left minimum", "left_ratio", ".4g"),
