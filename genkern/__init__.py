@@ -1,6 +1,6 @@
 """Compiled kernels of generalization theory."""
 
-from genkern import errors, problems, studies
+from genkern import errors, problems, studies, theory
 from genkern._registry import backends
 from genkern.curves import RiskCurve, epoch_curve, random_feature_curve, ridge_curve, sample_curve, width_curve
 from genkern.features import random_features
@@ -31,5 +31,6 @@ __all__ = [
     "sample_curve",
     "singular_values",
     "studies",
+    "theory",
     "width_curve",
 ]

@@ -126,15 +126,26 @@ def step_counts(name: str, value: Any, *, infinite: bool) -> Array:
     return view
 
 
-def nonnegative(name: str, value: Any, *, strict: bool = False) -> Array:
-    """Finite array of numbers >= 0, or > 0 if `strict`, in float64."""
+def nonnegative(name: str, value: Any, *, strict: bool = False, infinite: bool = False) -> Array:
+    """Array of numbers >= 0, or > 0 if `strict`, in float64; finite ones, or `inf` too if `infinite`."""
     if type(value) is float and (0.0 < value < math.inf or (value == 0.0 and not strict)):
         return np.array(value)
     (view,), _ = real_arrays(**{name: value})
     view = view.astype(np.float64, copy=False)
-    good = np.isfinite(view) & ((view > 0) if strict else (view >= 0))
+    good = ((view > 0) if strict else (view >= 0)) & (infinite | np.isfinite(view))
     if not np.all(good):
-        raise ValueError(f"{name} must be finite and {'>' if strict else '>='} 0, got {view[~good].flat[0]}")
+        finite = "" if infinite else "finite and "
+        raise ValueError(f"{name} must be {finite}{'>' if strict else '>='} 0, got {view[~good].flat[0]}")
+    return view
+
+
+def whole_numbers(name: str, value: Any) -> Array:
+    """Whole numbers in [0, 2^53) in float64, of any shape."""
+    (view,), _ = real_arrays(**{name: value})
+    view = view.astype(np.float64, copy=False)
+    good = (view >= 0) & (view < 2.0**53) & (view == np.floor(view))
+    if not np.all(good):
+        raise ValueError(f"{name} must be whole numbers in [0, 2^53), got {view[~good].flat[0]}")
     return view
 
 

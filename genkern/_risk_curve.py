@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from dataclasses import dataclass, fields
@@ -26,6 +27,7 @@ _AXES = {
     "error": "srt",
     "threshold": "s",
 }
+_OPTIONAL = ("test_error", "bias", "variance", "threshold", "seeds", "ridges")
 _FORMAT = "genkern risk curve 1"
 
 
@@ -99,10 +101,7 @@ class RiskCurve:
             import pandas  # noqa: F401
         except ImportError as error:
             raise ImportError(f"to_pandas needs pandas: pip install 'genkern[studies]' ({error})") from error
-        data = self.to_xarray()
-        if not data.dims:
-            raise AssertionError("a curve has at least its own axis")
-        return data.to_dataframe().reset_index()
+        return self.to_xarray().to_dataframe().reset_index()
 
     def quantiles(self, q: Any) -> dict[str, Array]:
         """Quantiles over seeds of every risk, error and norm.
@@ -123,8 +122,8 @@ class RiskCurve:
         ValueError
             The curve has no axis of seeds, or q is outside [0, 1].
         """
-        if self.seeds is None:
-            raise ValueError("quantiles need an axis of seeds: give seeds as a sequence")
+        if self.seeds is None or len(self.seeds) == 0:
+            raise ValueError("quantiles need an axis of seeds: give seeds as a sequence, not an empty one")
         levels = _checks.nonnegative("q", q)
         _checks.at_most_one_axis("q", levels)
         if np.any(levels > 1):
@@ -170,7 +169,8 @@ class RiskCurve:
         except OSError as error:
             raise OSError(error.errno, f"cannot save to {target}: {error.strerror or error}") from error
         finally:
-            stage.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # there is none if all went well, or if it could not be made
+                stage.unlink()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RiskCurve:
@@ -184,13 +184,15 @@ class RiskCurve:
             It is not a saved curve, or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
                 if str(stored["format"]) != _FORMAT:
                     raise ValueError("another format")
-                names = {field.name for field in fields(cls)} & set(stored.files)
-                arrays: dict[str, Any] = {name: stored[name] for name in names}
-                arrays["axis"] = str(arrays["axis"])
-            return cls(**{field.name: arrays.get(field.name) for field in fields(cls)})
+                arrays: dict[str, Any] = {field.name: None for field in fields(cls)}
+                for name in arrays:
+                    if name in stored.files or name not in _OPTIONAL:
+                        arrays[name] = stored[name]
+            arrays["axis"] = str(arrays["axis"])
+            return cls(**arrays)
         except OSError:
             raise
         except Exception as error:  # zipfile, zlib and NumPy each have their own

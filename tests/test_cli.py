@@ -35,7 +35,8 @@ def fails(capfd, status, *arguments):
 
 def test_list_and_backends(capfd):
     assert cli.main(["list"]) == 0
-    assert capfd.readouterr().out.startswith("double-descent  Risk peaks")
+    out = capfd.readouterr().out
+    assert out.startswith("double-descent  Risk peaks") and out.count("\n") == len(studies.CLAIMS)
     assert cli.main(["backends"]) == 0
     out = capfd.readouterr().out
     assert all(f"{name} " in out for name in genkern.backends())

@@ -15,8 +15,14 @@ __all__ = ["CLAIMS", "StudyResult", "load"]
 # Name on the command line -> (module, the claim in one line).
 CLAIMS: dict[str, tuple[str, str]] = {
     "double-descent": ("double_descent", "Risk peaks at the interpolation threshold and falls again with width"),
+    "epoch-descent": (
+        "epoch_descent",
+        "At the threshold gradient descent falls, then climbs the peak: stopping early pays",
+    ),
     "implicit-bias": ("implicit_bias", "Gradient descent from zero picks the minimum-norm interpolator"),
     "max-margin": ("max_margin", "Gradient descent on separable data goes to the max margin like 1/log t"),
+    "ridge-descent": ("ridge_descent", "Ridge flattens the peak over the width, and the best ridge has none"),
+    "sample-descent": ("sample_descent", "More data can hurt: risk peaks where samples are as many as features"),
 }
 
 

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 import genkern
-from genkern import _checks, _registry, plots, problems
-from genkern.studies import _peaks, _progress
+from genkern import _checks, plots
+from genkern.studies import _peaks, _progress, _setting
 from genkern.studies._result import StudyResult, prepare
 
 Array = np.ndarray[Any, Any]
-_MEASURES = ("train_risk", "test_risk", "test_error", "coef_norm")
-_FEATURE_BYTES = 256 << 20  # seeds are solved together as long as their features fit
 
 
 def run(
@@ -28,7 +26,7 @@ def run(
     label_noise: float = 0.1,
     widths: Sequence[int] | None = None,
     max_width: int | None = None,
-    points: int = 40,
+    points: int | None = None,
     activation: str | Callable[[float], float] = "relu",
     weights: str = "gaussian",
     bandwidth: float = 1.0,
@@ -41,9 +39,9 @@ def run(
 ) -> StudyResult:
     """Minimum-norm regression on random features of real images, over the number of features.
 
-    One-hot targets of the 10 classes are fitted with `random_features` and `lstsq`, a fresh solve at every width. Each
-    seed has its own split into training and test images, its own corrupted labels and its own features; the features
-    of a smaller width are the first of a larger one.
+    One-hot targets of the 10 classes are fitted with `random_feature_curve` at every width. Each seed has its own split
+    into training and test images, its own corrupted labels and its own features; the features of a smaller width are
+    the first of a larger one.
 
     Parameters
     ----------
@@ -58,11 +56,11 @@ def run(
     label_noise : float
         Share of training labels replaced by wrong ones; test labels stay right.
     widths : sequence of int, optional
-        Widths to solve. By default a grid that is dense around the threshold and includes the threshold of each seed.
+        Widths to measure. By default every width from 1 to max_width.
     max_width : int, optional
-        Largest width of the default grid, and of the search for the threshold. By default 10 times n_train.
-    points : int
-        Number of widths of the default grid, about.
+        Largest width, where widths are not listed. By default 10 times n_train.
+    points : int, optional
+        About so many widths, in equal ratios, in place of every one.
     activation : str or callable
         Activation of random_features.
     weights : str
@@ -89,15 +87,15 @@ def run(
         (squared error of an image, summed over the targets, mean over images; predicting 0 has risk 1), "test_error"
         (share of images with a wrong argmax) and "coef_norm" (Frobenius norm). `theory` is None: no closed form
         applies to real data. `numbers`, by seed and as quartiles over seeds: "threshold" (first width at which the
-        features have full row rank), "peak" and its "peak_width", "left_minimum" and "right_minimum" (the least test
-        risk at smaller and at larger widths), and "left_ratio" and "right_ratio" (the peak over them).
+        features have full row rank; NaN if none up to the last has), "peak" and its "peak_width", "left_minimum" and
+        "right_minimum" (the least test risk at smaller and at larger widths), and "left_ratio" and "right_ratio" (the
+        peak over them).
 
     Notes
     -----
     Nonlinear units that are 0 on all training images add no rank, so the threshold lies a little beyond
-    `width = n_train`. It is found by bisection on the rank that `lstsq` reports, which grows with the width. A unit
-    that is barely positive on a single training image gets a large weight, so single seeds may show a large risk at
-    any width below the threshold; medians and quartiles over seeds are robust to it.
+    `width = n_train`. A unit that is barely positive on a single training image gets a large weight, so single seeds
+    may show a large risk at any width below the threshold; medians and quartiles over seeds are robust to it.
 
     References
     ----------
@@ -105,148 +103,61 @@ def run(
     trade-off", PNAS 116 (2019).
     """
     start = time.perf_counter()
-    _checks.choice("data", data, ("digits", "mnist"))
     _checks.choice("dtype", dtype, ("float64", "float32"))
-    n_train = _checks.integer("n_train", n_train, low=10)
-    n_test = _checks.integer("n_test", n_test, low=1)
-    points = _checks.integer("points", points, low=4)
     ridge = _checks.real_number("ridge", ridge, low=0.0)
-    seed_list = _seeds(seeds)
+    chosen = _setting.seed_list(seeds)
+    pictures = _setting.images(data, n_train, n_test, label_noise, chosen)
+    n_train = pictures.n_train
     limit = 10 * n_train if max_width is None else _checks.integer("max_width", max_width, low=1)
-    if widths is not None:
-        widths = sorted(set(_integers("widths", widths, low=1)))
-        limit = max(limit, widths[-1])
-    generate = problems.digits if data == "digits" else problems.mnist
-    images = 1 + len(_required(generate(n_train=1).X_test))
-    n_train = _checks.integer("n_train", n_train, low=10, high=images - 1)
-    n_test = min(n_test, images - n_train)
-    sets = [generate(n_train=n_train, n_test=n_test, label_noise=label_noise, seed=seed) for seed in seed_list]
+    measured_at = _setting.grid("widths", widths, limit, points)
+    options: dict[str, Any] = {"activation": activation, "weights": weights, "bandwidth": bandwidth, "ridge": ridge}
     kernel: dict[str, Any] = {"backend": backend, "n_threads": n_threads}
-    law: dict[str, Any] = {"activation": activation, "weights": weights, "bandwidth": bandwidth, **kernel}
-    genkern.random_features(sets[0].X[:1], 1, **law)  # refuses bad options before anything long or lasting is done
+    genkern.random_feature_curve([[1.0]], [0.0], [[1.0]], [0.0], widths=[1], **options, **kernel)  # are they good?
     if out is not None:
         plots.require_matplotlib()
         prepare(out)
     parameters: dict[str, Any] = {
         "data": data,
         "n_train": n_train,
-        "n_test": n_test,
+        "n_test": pictures.n_test,
         "label_noise": label_noise,
-        "widths": widths,
+        "widths": None if widths is None else measured_at,
         "max_width": limit,
         "points": points,
-        "activation": activation if isinstance(activation, str) else getattr(activation, "__name__", "own"),
-        "weights": weights,
-        "bandwidth": bandwidth,
-        "ridge": ridge,
-        "seeds": seed_list,
+        **options,
+        "activation": _setting.activation_name(activation),
+        "seeds": chosen,
         "dtype": dtype,
-        "backend": backend,
-        "n_threads": n_threads,
+        **kernel,
     }
 
-    def features(index: int, width: int, X: Array, out: Array | None = None) -> Array:
-        made: Array = genkern.random_features(X, width, seed=seed_list[index], dtype=np.dtype(dtype), out=out, **law)
-        return made
-
-    threshold = np.array([_threshold(features(index, limit, problem.X), kernel) for index, problem in enumerate(sets)])
-    seconds = {"thresholds": time.perf_counter() - start}
-    grid = np.array(widths if widths is not None else _grid(n_train, limit, points, threshold))
-    curves = {name: np.full((len(sets), len(grid)), np.nan) for name in _MEASURES}
-    widest = int(grid[-1])
-    together = max(1, _FEATURE_BYTES // ((n_train + n_test) * widest * np.dtype(dtype).itemsize))
-    with _progress.bar(len(sets) * len(grid), progress, "double-descent") as count:
-        for first in range(0, len(sets), together):
-            batch = sets[first : first + together]
-            X = [np.concatenate([problem.X, _required(problem.X_test)]) for problem in batch]
-            y = np.stack([problem.y for problem in batch]).astype(dtype)
-            y_test = np.stack([_required(problem.y_test) for problem in batch])
-            F = np.empty((len(batch), n_train + n_test, widest), dtype)
-            for place, inputs in enumerate(X):
-                features(first + place, widest, inputs, out=F[place])
-            for t, width in enumerate(grid):
-                fit = genkern.lstsq(F[:, :n_train, :width], y, ridge=ridge, **kernel)
-                measured = _measure(fit, F[:, n_train:, :width] @ fit.coef, y_test, n_train)
-                for name, values in zip(_MEASURES, measured, strict=True):
-                    curves[name][first : first + together, t] = values
-                count(len(batch))
-    seconds["total"] = time.perf_counter() - start
-
-    numbers = _peaks.numbers(grid, curves["test_risk"], threshold)
-    curves |= {"widths": grid, "seeds": np.array(seed_list, dtype=np.uint64), "threshold": threshold}
-    report = {
-        "version": genkern.__version__,
-        "backend": backend or _registry.default_backend(),
-        "backends": genkern.backends(),
-        "seconds": seconds,
-        "theory": "no closed form applies to real data",
-    }
-    table = _table(parameters, numbers, curves, seconds["total"])
+    measured: list[dict[str, Array]] = []
+    with _progress.bar(len(chosen), progress, "double-descent") as count:
+        for seed, problem in zip(chosen, pictures.sets, strict=True):
+            arrays = (problem.X, problem.y, _setting.required(problem.X_test), _setting.required(problem.y_test))
+            X, y, X_test, y_test = (array.astype(dtype) for array in arrays)
+            curve = genkern.random_feature_curve(
+                X,
+                y,
+                X_test,
+                y_test,
+                widths=measured_at,
+                seeds=seed,
+                classify=True,
+                **options,
+                **kernel,
+            )
+            measured.append(_setting.totals(curve) | {"threshold": np.asarray(curve.threshold)})
+            count(1)
+    curves = _setting.by_seed(measured)
+    curves |= {"widths": np.array(measured_at), "seeds": np.array(chosen, dtype=np.uint64)}
+    numbers = _peaks.numbers(curves["widths"], curves["test_risk"], curves["threshold"])
+    report = _setting.report(backend, time.perf_counter() - start, _setting.NO_THEORY)
+    table = _table(parameters, numbers, curves, report["seconds"]["total"])
     result = StudyResult("double-descent", parameters, curves, None, numbers, report, table, plots.double_descent)
     if out is not None:
         result.save(out)
     return result
-
-
-def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    if isinstance(seeds, (int, np.integer)):
-        return list(range(_checks.integer("seeds", seeds, low=1)))
-    return _integers("seeds", seeds, low=0, high=2**64 - 1)
-
-
-def _integers(name: str, values: Any, *, low: int, high: int | None = None) -> list[int]:
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
-        raise TypeError(f"{name} must be a sequence of integers, got {type(values).__name__}")
-    found = [_checks.integer(name, value, low=low, high=high) for value in values]
-    if not found:
-        raise ValueError(f"{name} must not be empty")
-    return found
-
-
-def _required(test: Array | None) -> Array:
-    if test is None:
-        raise AssertionError("the data sets have test images")
-    return test
-
-
-def _measure(fit: genkern.LstsqResult, prediction: Array, y_test: Array, n_train: int) -> tuple[Array, ...]:
-    """Train risk, test risk, test error and norm of a batch of fits, each (s,)."""
-    wrong = np.argmax(prediction, axis=2) != np.argmax(y_test, axis=2)
-    return (
-        np.sum(fit.residual_norm**2, axis=1) / n_train,
-        np.mean(np.sum((prediction - y_test) ** 2, axis=2), axis=1),
-        np.where(fit.status == 0, np.mean(wrong, axis=1), np.nan),
-        np.sqrt(np.sum(fit.coef**2, axis=(1, 2))),
-    )
-
-
-def _threshold(F: Array, kernel: dict[str, Any]) -> float:
-    """First number of leading columns of F (n, P) that has rank n; NaN if all have less."""
-    n, limit = F.shape
-
-    def full(width: int) -> bool:
-        return bool(genkern.lstsq(F[:, :width], F[:, 0], **kernel).rank == n)
-
-    low, high, step = n - 1, n, 1  # `low` columns never have rank n
-    while high < limit and not full(high):
-        low, high, step = high, min(high + step, limit), 2 * step
-    if n > limit or (high == limit and not full(limit)):
-        return float("nan")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if full(middle) else (middle, high)
-    return float(high)
-
-
-def _grid(n: int, limit: int, points: int, threshold: Array) -> list[int]:
-    """Widths from n/20 to the limit, denser towards the thresholds, which are all included."""
-    known = threshold[np.isfinite(threshold)].astype(int).tolist()
-    last = max([n, *known])
-    far = np.geomspace(max(1, min(n // 20, limit)), min(n, limit), points // 4)
-    near = n - np.geomspace(1, n // 8, points // 4)
-    above = last + np.geomspace(1, max(limit - last, 1), points - 2 * (points // 4))
-    grid = {n, *known, *np.rint(np.concatenate([far, near, above])).astype(int).tolist()}
-    return sorted(width for width in grid if width <= limit)
 
 
 def _table(parameters: dict[str, Any], numbers: dict[str, Any], curves: dict[str, Array], seconds: float) -> str:
@@ -267,4 +178,4 @@ def _table(parameters: dict[str, Any], numbers: dict[str, Any], curves: dict[str
         f"{curves['widths'][-1]}, {seconds:.1f} s",
         "",
     ]
-    return "\n".join([*head, *_peaks.rows(numbers, rows), "", "theory: no closed form applies to real data"])
+    return "\n".join([*head, *_peaks.rows(numbers, rows), "", f"theory: {_setting.NO_THEORY}"])

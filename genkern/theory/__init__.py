@@ -1,0 +1,29 @@
+"""Closed forms and fixed points of generalization theory, to be drawn beside every measured curve.
+
+All arguments broadcast, results are float64, signal and noise are variances. A risk that diverges is `inf`.
+"""
+
+from genkern.theory.activations import ActivationMoments, activation_moments
+from genkern.theory.cross_validation import gcv, loo_cv
+from genkern.theory.early_stopping import EARLY_STOPPING_BOUND, OPTIMAL_STOPPING_BOUND
+from genkern.theory.isotropic import finite_sample_risk, misspecified_risk
+from genkern.theory.random_features import RandomFeaturesRisk, RiskDecomposition, random_features_risk
+from genkern.theory.ridge import Risk, effective_ridge, optimal_ridge, ridge_risk
+
+__all__ = [
+    "EARLY_STOPPING_BOUND",
+    "OPTIMAL_STOPPING_BOUND",
+    "ActivationMoments",
+    "RandomFeaturesRisk",
+    "Risk",
+    "RiskDecomposition",
+    "activation_moments",
+    "effective_ridge",
+    "finite_sample_risk",
+    "gcv",
+    "loo_cv",
+    "misspecified_risk",
+    "optimal_ridge",
+    "random_features_risk",
+    "ridge_risk",
+]
