@@ -58,7 +58,10 @@ def draw(over_width: dict[int, float], over_samples: dict[int, float]) -> Any:
         exponent, constant = np.polyfit(np.log(x[fit]), np.log(y[fit]), 1)
         right.loglog(x, y, "o", color=BLUE, markersize=3.5, label="genkern")
         right.loglog(
-            x[fit], np.exp(constant) * x[fit] ** exponent, color=ORANGE, label=f"n^{exponent:.2f} from n = {FITTED} on"
+            x[fit],
+            np.exp(constant) * x[fit] ** exponent,
+            color=ORANGE,
+            label=rf"$n^{{{exponent:.2f}}}$ from n = {FITTED} on",
         )
         right.set(xlabel=f"n   (m = {POINTS}, every width 1..{P})", ylabel="seconds")
         right.set_xticks(x, [str(value) for value in x])
