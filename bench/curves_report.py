@@ -43,8 +43,13 @@ def measure_group(group: tuple[str, ...], ours: str, threads: int) -> list[dict[
     for turn in range(TURNS):
         fastest = min((statistics.median(times[key]) for key in peers if key in times), default=float("inf"))
         for key, solve in peers.items():
-            if turn and statistics.median(times[key]) > IN_THE_RUNNING * fastest:
+            alone = times.get((key[0], 1))  # more threads cannot make up for more than their number
+            leader = min((times[peer][0] for peer in peers if peer in times), default=float("inf"))
+            if not turn and alone and alone[0] > IN_THE_RUNNING * threads * leader:
                 continue
+            if turn and (key not in times or statistics.median(times[key]) > IN_THE_RUNNING * fastest):
+                continue
+            print(f"{group[0]}: {key[0]} ({key[1]})", file=sys.stderr, flush=True)
             set_threads(key[1])
             time.sleep(0.25)  # threads of the library before us spin for up to 0.2 s after its call
             solve(first.step)  # clock and thread pools as they are in a user's loop
@@ -76,6 +81,7 @@ def measure_group(group: tuple[str, ...], ours: str, threads: int) -> list[dict[
                         "turns": len(times[key]),
                     }
                     for key in peers
+                    if key in times
                 ],
             }
         )  # fmt: skip
