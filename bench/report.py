@@ -1,6 +1,7 @@
 """One table: genkern beside its peers, timed in one run on one machine.
 
     python bench/report.py --update-readme README.md --json report.json
+    python bench/report.py --families curves --update-readme README.md     # that table alone
     python bench/report.py --peers scipy --json other.json       # in an environment with another SciPy
     python bench/report.py --merge other.json                    # its rows join the table
 
@@ -33,7 +34,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from benchmarks import least_squares
 from benchmarks.common import THREADS, seconds, set_threads
-from tables import markdown, replace_block
+from tables import BEGIN, END, markdown, replace_block
 
 REPEATS = 7
 # Times faster than the best backward-stable peer, float64 (what the project asks of itself).
@@ -236,9 +237,9 @@ def default_backend() -> str:
 
 
 def families() -> list[str]:
-    """The benchmark files besides least squares, whose rows are built by hand above."""
+    """The benchmark files, one per family."""
     files = (Path(__file__).parent / "benchmarks").glob("*.py")
-    return sorted(file.stem for file in files if file.stem not in ("__init__", "common", "least_squares"))
+    return sorted(file.stem for file in files if file.stem not in ("__init__", "common"))
 
 
 def main() -> None:
@@ -252,13 +253,16 @@ def main() -> None:
         "--threads", type=int, default=THREADS, help="for both sides (GENKERN_BENCH_THREADS, %(default)s)"
     )
     parser.add_argument("--repeats", type=int, default=REPEATS, help="turns of each backend (%(default)s)")
-    parser.add_argument("--families", nargs="*", default=families(), help="further benchmark files (%(default)s)")
+    parser.add_argument(
+        "--families", nargs="+", choices=families(), default=families(), help="benchmark files; all if left out"
+    )
+    parser.add_argument("--small-curves", action="store_true", help="one tiny curve, to see that its table runs")
     parser.add_argument("--json", type=Path, help="write every number to this file")
     parser.add_argument(
         "--merge", type=Path, nargs="*", default=[], help="files written by --json in other environments"
     )
     parser.add_argument("--markdown", type=Path, help="write the table to this file")
-    parser.add_argument("--update-readme", type=Path, help="replace the benchmark block of this file")
+    parser.add_argument("--update-readme", type=Path, help="replace the blocks of this file whose tables were measured")
     options = parser.parse_args()
 
     sizes = [size for size in least_squares.SIZES if not options.sizes or "{}x{}".format(*size) in options.sizes]
@@ -278,10 +282,16 @@ def main() -> None:
         "gemm": {dtype: gemm_rate(dtype, options.threads) for dtype in ("float64", "float32")},
         "rows": [],
     }
-    for n, d in sizes:
+    for n, d in sizes if "least_squares" in options.families else []:
         print(f"{n}x{d} ...", file=sys.stderr, flush=True)
         report["rows"].append(measure_lstsq(n, d, ours, peers, options.threads, options.repeats))
-    for family in options.families:
+    if "curves" in options.families:
+        import curves_report  # needs genkern, which an environment of peers alone has not
+
+        print("curves ...", file=sys.stderr, flush=True)
+        report["curves"] = curves_report.measure(ours, options.threads, small=options.small_curves)
+    # The rows of these two are not of one class each.
+    for family in [name for name in options.families if name not in ("curves", "least_squares")]:
         module = importlib.import_module(f"benchmarks.{family}")
         for benchmark in vars(module).values():
             if isinstance(benchmark, type) and "backend" in getattr(benchmark, "param_names", ()):
@@ -290,12 +300,20 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     for path in options.merge:
         merge(report, json.loads(path.read_text()))
-    table = markdown(report)
-    print(table)
+    tables = {}
+    if report["rows"]:
+        tables[BEGIN, END] = markdown(report)
+    if "curves" in report:
+        tables[curves_report.BEGIN, curves_report.END] = curves_report.markdown(report)
+    text = "\n".join(tables.values())
+    print(text)
     if options.markdown:
-        options.markdown.write_text(table)
+        options.markdown.write_text(text)
     if options.update_readme:
-        options.update_readme.write_text(replace_block(options.update_readme.read_text(), table))
+        readme = options.update_readme.read_text()
+        for markers, table in tables.items():
+            readme = replace_block(readme, table, markers)
+        options.update_readme.write_text(readme)
 
 
 if __name__ == "__main__":

@@ -110,10 +110,11 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def replace_block(text: str, table: str) -> str:
+def replace_block(text: str, table: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
     """`text` with `table` between the markers, which must be there."""
-    before, found, rest = text.partition(BEGIN)
-    _, closed, after = rest.partition(END)
+    begin, end = markers
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise SystemExit(f"no {BEGIN} ... {END} block in the file to update")
-    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
+        raise SystemExit(f"no {begin} ... {end} block in the file to update")
+    return f"{before}{begin}\n\n{table}\n{end}{after}"

@@ -34,11 +34,6 @@ _TABLE: dict[str, dict[str, str]] = {
         "cpp": "genkern._native",
         "numba": "genkern._numba.least_squares",
     },
-    "random_feature_curve": {
-        "reference": "genkern._reference.curves",
-        "cpp": "genkern._native",
-        "numba": "genkern._numba.curves",
-    },
     "logistic_path": {
         "reference": "genkern._reference.logistic",
         "cpp": "genkern._native",
@@ -48,6 +43,11 @@ _TABLE: dict[str, dict[str, str]] = {
         "reference": "genkern._reference.margin",
         "cpp": "genkern._native",
         "numba": "genkern._numba.margin",
+    },
+    "random_feature_curve": {
+        "reference": "genkern._reference.curves",
+        "cpp": "genkern._native",
+        "numba": "genkern._numba.curves",
     },
     "random_features": {
         "reference": "genkern._reference.features",

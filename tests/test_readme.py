@@ -35,8 +35,9 @@ def test_commands_are_marked(command):
     assert len(re.findall(rf"^<!-- command:{command} -->\n```sh\n.+\n```$", README, re.MULTILINE)) == 1
 
 
-def test_the_benchmark_block_is_there():
-    assert README.count("<!-- benchmark:begin -->") == README.count("<!-- benchmark:end -->") == 1
+@pytest.mark.parametrize("block", ["benchmark", "benchmark-curves"])
+def test_the_benchmark_blocks_are_there(block):
+    assert README.count(f"<!-- {block}:begin -->") == README.count(f"<!-- {block}:end -->") == 1
 
 
 def test_local_links_lead_somewhere():
