@@ -31,6 +31,10 @@ ACTIVATION_ULPS = {
     "sign": (0, 0),
     "rff": (2.5, 2.5),
 }
+# Relative error of a closed form or of a root of a fixed point, at any distance from a threshold: against mpmath.
+THEORY = 1e-12
+# Relative difference of the leave-one-out formula and of leaving one out, for well-conditioned problems.
+THEORY_LOO = 1e-9
 
 
 def unit(dtype, n=1, d=1):
