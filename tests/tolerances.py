@@ -51,6 +51,10 @@ CURVE_DISHONEST = 0.05
 DESCENT_STEP = 4
 # Units in the last place of the compiled weights of the margin losses, in float64 and in float32.
 WEIGHT_ULPS = 1.0
+# Relative error of a closed form or of a root of a fixed point, at any distance from a threshold: against mpmath.
+THEORY = 1e-12
+# Relative difference of the leave-one-out formula and of leaving one out, for well-conditioned problems.
+THEORY_LOO = 1e-9
 
 
 def unit(dtype, n=1, d=1):

@@ -94,8 +94,9 @@ def unit_risks(kappa: Array, gamma: Array, ridge: Array, s: Array, w: Array, a: 
     with np.errstate(divide="ignore", invalid="ignore"):
         kept = np.where(s > 0, s / (s + k), 0.0)
         lost = np.where(s > 0, np.where(endless[:, None], 1.0, k / (s + k)), 1.0)
-        A = gamma * np.sum(w * kept**2, axis=-1)
+        A = _arguments.product(np.sum(w * kept**2, axis=-1), gamma)
         # 1 - A, as a sum of positive terms by the fixed-point equation.
-        slack = np.where(kappa > 0, ridge / kappa + gamma * np.sum(w * kept * lost, axis=-1), 1.0 - A)
+        balance = ridge / kappa + _arguments.product(np.sum(w * kept * lost, axis=-1), gamma)
+        slack = np.where(kappa > 0, balance, 1.0 - A)
     A, slack = np.where(endless, 0.0, A), np.where(endless, 1.0, slack)
     return _arguments.ratio(np.sum(a * s * lost**2, axis=-1), slack), _arguments.ratio(A, slack)

@@ -19,6 +19,7 @@ _KNOWN = tuple(name for name in ACTIVATIONS if name != "rff")
 # Where the adaptive quadrature starts to divide. Common kinks are at 0 and +-1; a normal density is 1e-347 at 40.
 _KNOTS = (-40.0, -12.0, -6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0, 12.0, 40.0)
 _ACCURACY = 1e-11
+_ROUNDING = 1e-13  # a moment below this share of the root mean square is one that is 0: the limits differ from 0 itself
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def activation_moments(activation: str | Callable[[float], float]) -> Activation
     Returns
     -------
     ActivationMoments
-        `mu0`, `mu1`, `mu_star`; accurate to about 1e-15 by name, and to 1e-11 of the root mean square for a function.
+        `mu0`, `mu1`, `mu_star`; accurate to about 1e-15 by name, and to 1e-11 of the root mean square for a function,
+        of which moments below 1e-13 of it count as 0.
 
     Raises
     ------
@@ -95,11 +97,15 @@ def _quadrature(function: Callable[[float], float]) -> ActivationMoments:
         return float(value)
 
     size = math.sqrt(_mean(lambda x: sigma(x) ** 2, 0.0))
-    mu0 = _mean(sigma, size)
-    mu1 = _mean(lambda x: x * sigma(x), size)
+
+    def known(moment: float) -> float:
+        return moment if abs(moment) > _ROUNDING * size else 0.0
+
+    mu0 = known(_mean(sigma, size))
+    mu1 = known(_mean(lambda x: x * sigma(x), size))
     # Of the residual, not as a difference of moments, so that a small nonlinear part keeps its digits.
     squared = _mean(lambda x: (sigma(x) - mu0 - mu1 * x) ** 2, size**2)
-    return ActivationMoments(mu0, mu1, math.sqrt(squared))
+    return ActivationMoments(mu0, mu1, known(math.sqrt(squared)))
 
 
 def _mean(function: Callable[[float], float], scale: float) -> float:

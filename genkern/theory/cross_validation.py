@@ -115,7 +115,8 @@ class _Residuals:
             raise ValueError(f"X must have at least one row, got shape {X_view.shape}")
         batch = _checks.broadcast_batch({"X": X_view.shape[:-2], "y": rhs.shape[:-2], "ridge": penalty.shape})
         X64, rhs = X_view.astype(np.float64), rhs.astype(np.float64)
-        usable = np.all(np.isfinite(X64), axis=(-2, -1))
+        usable, usable_rhs = np.all(np.isfinite(X64), axis=(-2, -1)), np.all(np.isfinite(rhs), axis=-2)
+        rhs = np.where(usable_rhs[..., None, :], rhs, 0.0)
         U, s, _ = np.linalg.svd(np.where(usable[..., None, None], X64, 0.0), full_matrices=False)
         self.unit = np.finfo(np.float64).eps * max(self.n, d)
         top = np.max(s, axis=-1, keepdims=True, initial=0.0)
@@ -136,8 +137,8 @@ class _Residuals:
         self.next_residual = U @ (inverse[..., None] * coordinates)
         self.next_left = np.sum(U**2 * inverse[..., None, :], axis=-1)
         self.interpolates = np.broadcast_to(full & (penalty[..., 0] == 0), batch)
-        self._bad = ~np.broadcast_to(usable, batch)
+        self._bad = ~(usable[..., None] & usable_rhs)
 
     def result(self, value: Array) -> Any:
-        value = np.where(self._bad[..., None], np.nan, value)
+        value = np.where(self._bad, np.nan, value)
         return _arguments.wrapper(self._library)(value[..., 0] if self._vector else value)
