@@ -31,6 +31,11 @@ ACTIVATION_ULPS = {
     "sign": (0, 0),
     "rff": (2.5, 2.5),
 }
+# Distribution functions, absolute; a Marchenko-Pastur density between its edges, whose distance to x has the rounding
+# of the edges, relative; its Stieltjes transform, relative.
+DISTRIBUTION = 1e-12
+MP_DENSITY = 1e-11
+MP_STIELTJES = 4e-15
 
 
 def unit(dtype, n=1, d=1):

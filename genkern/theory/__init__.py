@@ -9,6 +9,15 @@ from genkern.theory.early_stopping import EARLY_STOPPING_BOUND, OPTIMAL_STOPPING
 from genkern.theory.isotropic import finite_sample_risk, misspecified_risk
 from genkern.theory.random_features import RandomFeaturesRisk, RiskDecomposition, random_features_risk
 from genkern.theory.ridge import Risk, effective_ridge, optimal_ridge, ridge_risk
+from genkern.theory.spectra import (
+    SpikedCovariance,
+    marchenko_pastur_cdf,
+    marchenko_pastur_pdf,
+    marchenko_pastur_quantile,
+    marchenko_pastur_stieltjes,
+    spiked_covariance,
+)
+from genkern.theory.tracy_widom import tracy_widom_cdf
 
 __all__ = [
     "EARLY_STOPPING_BOUND",
@@ -17,13 +26,20 @@ __all__ = [
     "RandomFeaturesRisk",
     "Risk",
     "RiskDecomposition",
+    "SpikedCovariance",
     "activation_moments",
     "effective_ridge",
     "finite_sample_risk",
     "gcv",
     "loo_cv",
+    "marchenko_pastur_cdf",
+    "marchenko_pastur_pdf",
+    "marchenko_pastur_quantile",
+    "marchenko_pastur_stieltjes",
     "misspecified_risk",
     "optimal_ridge",
     "random_features_risk",
     "ridge_risk",
+    "spiked_covariance",
+    "tracy_widom_cdf",
 ]
