@@ -20,6 +20,14 @@ FILTER = 4
 NIST_DIGITS = 0.5
 # Sums of d products: times eps sqrt(d) and the root of the sum of their squares.
 FEATURE_PRODUCT = 2
+# Relative difference of two hard-margin solutions, in units of eps max ||x_i|| / margin.
+MARGIN_FORWARD = 8
+# Relative difference from other solvers of hard margins.
+MARGIN_PEERS = 1e-9
+# Rounding in a reported gap itself.
+MARGIN_GAP = 1e-14
+# What a certificate leaves of its sum, relative to the terms, in units of eps.
+MARGIN_CERTIFICATE = 4
 # Units in the last place of the compiled activations, in float64 and in float32.
 ACTIVATION_ULPS = {
     "identity": (0, 0),
@@ -36,6 +44,11 @@ ACTIVATION_ULPS = {
 DISTRIBUTION = 1e-12
 MP_DENSITY = 1e-11
 MP_STIELTJES = 4e-15
+# Iterates of gradient descent, times (steps + n + d) eps and the largest norm of the path: a step is a contraction and
+# rounds once for every term of its sums, in its own order.
+DESCENT_STEP = 4
+# Units in the last place of the compiled weights of the margin losses, in float64 and in float32.
+WEIGHT_ULPS = 1.0
 
 
 def unit(dtype, n=1, d=1):

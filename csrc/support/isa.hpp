@@ -8,6 +8,8 @@
 
 #include "cpu/features.hpp"
 #include "cpu/least_squares.hpp"
+#include "cpu/logistic.hpp"
+#include "cpu/margin.hpp"
 
 #if defined(__x86_64__)
 #define GENKERN_X86_ISA 1
@@ -19,6 +21,8 @@ struct Kernels {
   const char* name;
   LeastSquaresKernels least_squares;
   FeaturesKernels features;
+  LogisticKernels logistic;
+  MarginKernels margin;
 };
 
 namespace isa_base {
