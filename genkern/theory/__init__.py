@@ -4,6 +4,14 @@ All arguments broadcast, results are float64, signal and noise are variances. A 
 """
 
 from genkern.theory.activations import ActivationMoments, activation_moments
+from genkern.theory.benign import (
+    BENIGN_LEVEL,
+    BENIGN_TERMS,
+    BenignReport,
+    benign_overfitting,
+    critical_index,
+    effective_ranks,
+)
 from genkern.theory.cross_validation import gcv, loo_cv
 from genkern.theory.early_stopping import EARLY_STOPPING_BOUND, OPTIMAL_STOPPING_BOUND
 from genkern.theory.isotropic import finite_sample_risk, misspecified_risk
@@ -20,14 +28,20 @@ from genkern.theory.spectra import (
 from genkern.theory.tracy_widom import tracy_widom_cdf
 
 __all__ = [
+    "BENIGN_LEVEL",
+    "BENIGN_TERMS",
     "EARLY_STOPPING_BOUND",
     "OPTIMAL_STOPPING_BOUND",
     "ActivationMoments",
+    "BenignReport",
     "RandomFeaturesRisk",
     "Risk",
     "RiskDecomposition",
     "SpikedCovariance",
     "activation_moments",
+    "benign_overfitting",
+    "critical_index",
+    "effective_ranks",
     "effective_ridge",
     "finite_sample_risk",
     "gcv",
