@@ -44,6 +44,8 @@ ACTIVATION_ULPS = {
 DISTRIBUTION = 1e-12
 MP_DENSITY = 1e-11
 MP_STIELTJES = 4e-15
+# Equations of the limit of gradient descent, relative to the largest weight of the support.
+DIRECTION_LIMIT = 1e-12
 # Effective ranks, relative and times the number of eigenvalues.
 EFFECTIVE_RANKS = 4e-16
 # Iterates of gradient descent, times (steps + n + d) eps and the largest norm of the path: a step is a contraction and
