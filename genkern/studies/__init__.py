@@ -17,6 +17,7 @@ CLAIMS: dict[str, tuple[str, str]] = {
     "double-descent": ("double_descent", "Risk peaks at the interpolation threshold and falls again with width"),
     "implicit-bias": ("implicit_bias", "Gradient descent from zero picks the minimum-norm interpolator"),
     "max-margin": ("max_margin", "Gradient descent on separable data goes to the max margin like 1/log t"),
+    "spectra": ("spectra", "Sample eigenvalues follow Marchenko-Pastur, their edge Tracy-Widom, spikes a transition"),
 }
 
 
