@@ -139,6 +139,15 @@ def nonnegative(name: str, value: Any, *, strict: bool = False, infinite: bool =
     return view
 
 
+def real_numbers(name: str, value: Any) -> Array:
+    """Array of real numbers in float64, infinite ones too but no NaN."""
+    (view,), _ = real_arrays(**{name: value})
+    view = view.astype(np.float64, copy=False)
+    if np.any(np.isnan(view)):
+        raise ValueError(f"{name} must be numbers, got nan")
+    return view
+
+
 def whole_numbers(name: str, value: Any) -> Array:
     """Whole numbers in [0, 2^53) in float64, of any shape."""
     (view,), _ = real_arrays(**{name: value})

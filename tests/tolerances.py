@@ -46,6 +46,15 @@ CURVE_CONDITION = 10
 # How far below the true error the estimate of a curve may lie, and in what share of cases it may lie lower still.
 CURVE_ESTIMATE = 10
 CURVE_DISHONEST = 0.05
+# Distribution functions, absolute; a Marchenko-Pastur density between its edges, whose distance to x has the rounding
+# of the edges, relative; its Stieltjes transform, relative.
+DISTRIBUTION = 1e-12
+MP_DENSITY = 1e-11
+MP_STIELTJES = 4e-15
+# Equations of the limit of gradient descent, relative to the largest weight of the support.
+DIRECTION_LIMIT = 1e-12
+# Effective ranks, relative and times the number of eigenvalues.
+EFFECTIVE_RANKS = 4e-16
 # Iterates of gradient descent, times (steps + n + d) eps and the largest norm of the path: a step is a contraction and
 # rounds once for every term of its sums, in its own order.
 DESCENT_STEP = 4

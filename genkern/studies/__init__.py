@@ -23,6 +23,7 @@ CLAIMS: dict[str, tuple[str, str]] = {
     "max-margin": ("max_margin", "Gradient descent on separable data goes to the max margin like 1/log t"),
     "ridge-descent": ("ridge_descent", "Ridge flattens the peak over the width, and the best ridge has none"),
     "sample-descent": ("sample_descent", "More data can hurt: risk peaks where samples are as many as features"),
+    "spectra": ("spectra", "Sample eigenvalues follow Marchenko-Pastur, their edge Tracy-Widom, spikes a transition"),
 }
 
 
