@@ -14,6 +14,7 @@ __all__ = ["CLAIMS", "StudyResult", "load"]
 
 # Name on the command line -> (module, the claim in one line).
 CLAIMS: dict[str, tuple[str, str]] = {
+    "benign-overfitting": ("benign_overfitting", "Interpolating noise is harmless or ruinous by the covariance's tail"),
     "double-descent": ("double_descent", "Risk peaks at the interpolation threshold and falls again with width"),
     "epoch-descent": (
         "epoch_descent",

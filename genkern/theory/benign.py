@@ -97,9 +97,9 @@ def benign_overfitting(eigenvalues: Any, n: Any, *, b: Any = 1.0) -> BenignRepor
 
     References
     ----------
-    Bartlett et al. (2020) as in `effective_ranks`, Theorems 4 and 6. The constants of the theorem
-    are large; in the spectra tried, the exact variance is 0.45 to 1.25 times the bound with ``b = 1``, and above it
-    where p is a few n only: that of p equal eigenvalues is ``n / (p - n)`` against ``n / p``.
+    Bartlett et al. (2020) as in `effective_ranks`, Theorems 4 and 6. In the spectra tried, the
+    exact variance is 0.45 to 1.25 times the bound with ``b = 1`` as long as ``k* < n``; it is more where p is a few n
+    only, ``n / (p - n)`` against ``n / p`` for p equal eigenvalues, and the bound says little where ``k* > n``.
 
     Examples
     --------

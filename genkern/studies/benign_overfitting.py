@@ -1,0 +1,178 @@
+"""An interpolator of noisy labels is harmless, lossy or ruined, by the tail of the covariance."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import genkern
+from genkern import _checks, _plot_benign, _registry, plots, problems, theory
+from genkern.studies import _progress
+from genkern.studies._result import StudyResult, prepare
+
+Array = np.ndarray[Any, Any]
+SPECTRA = ("benign", "tempered", "catastrophic")
+
+
+def run(
+    *,
+    out: str | os.PathLike[str] | None = None,
+    samples: Sequence[int] = (25, 50, 100, 200),
+    signal: float = 1.0,
+    noise: float = 1.0,
+    seeds: int = 20,
+    progress: bool | None = None,
+    backend: str | None = None,
+    n_threads: int | None = None,
+) -> StudyResult:
+    """Excess risk of the minimum-norm interpolator over the number of samples, for three sequences of covariances.
+
+    ================  ===================================================================  ==========================
+    "benign"          ``exp(-k) + n^{-1}``, ``k <= n^{3/2}``                               all terms vanish
+    "tempered"        ``k^{-3/2}``, ``k <= 10 n``                                          the risk goes to a constant
+    "catastrophic"    ``exp(-sqrt(k) / 2)``, ``k <= 10 n``                                 the risk grows
+    ================  ===================================================================  ==========================
+
+    The signal lies along the largest eigenvalue.
+
+    Parameters
+    ----------
+    out : path, optional
+        Folder for figure.png, results.npz and summary.json.
+    samples : sequence of int
+        Numbers of samples n, each in [4, 2000].
+    signal : float
+        Squared norm of the true coefficients.
+    noise : float
+        Variance of the noise of the labels.
+    seeds : int
+        Problems for each n and spectrum, at least 2.
+    progress : bool, optional
+        Show a progress bar; by default if stderr is a terminal and tqdm is installed.
+    backend : str, optional
+        Backend of the kernels.
+    n_threads : int, optional
+        Threads at most; by default every core.
+
+    Returns
+    -------
+    StudyResult
+        `curves`: "samples" (m,), "risk" (3, m, seeds), the excess risk over the noise, exact in the test inputs,
+        "train_risk" (3, m, seeds). `theory`: (3, m) "risk", the deterministic equivalent of `ridge_risk`, "bound",
+        noise times ``k* / n + n / R_k*`` (up to constants, the variance alone), "critical_index", and "terms" (3, m, 3)
+        of `benign_overfitting`. `numbers`: by spectrum the arrays "measured", "theory", "error" and "z", their
+        difference in standard errors, and "growth", the measured exponent of the risk in n.
+
+    Notes
+    -----
+    The equivalent is a limit: at small n expect differences of order 1 / n of the value.
+
+    References
+    ----------
+    P. L. Bartlett, P. M. Long, G. Lugosi, A. Tsigler, "Benign overfitting in linear regression", PNAS 117 (2020).
+    """
+    start = time.perf_counter()
+    if isinstance(samples, (str, bytes)) or not hasattr(samples, "__iter__"):
+        raise TypeError(f"samples must be a sequence of integers, got {type(samples).__name__}")
+    sizes = sorted({_checks.integer("samples", n, low=4, high=2000) for n in samples})
+    if not sizes:
+        raise ValueError("samples must not be empty")
+    signal = _checks.real_number("signal", signal, low=0.0)
+    noise = _checks.real_number("noise", noise, low=0.0, strict=True)
+    seeds = _checks.integer("seeds", seeds, low=2)
+    kernel: dict[str, Any] = {"backend": backend, "n_threads": n_threads}
+    genkern.lstsq(np.ones((1, 1)), np.ones(1), **kernel)  # refuses bad options before anything long is done
+    if out is not None:
+        plots.require_matplotlib()
+        prepare(out)
+
+    shape = (len(SPECTRA), len(sizes))
+    risk, train = np.empty((2, *shape, seeds))
+    exact, bound, index = np.empty((3, *shape))
+    terms = np.empty((*shape, 3))
+    with _progress.bar(len(SPECTRA) * len(sizes) * seeds, progress, "benign-overfitting") as count:
+        for a, name in enumerate(SPECTRA):
+            for b, n in enumerate(sizes):
+                s = eigenvalues(name, n)
+                true = np.zeros(len(s))
+                true[0] = np.sqrt(signal)
+                report = theory.benign_overfitting(s, n)
+                bound[a, b], index[a, b], terms[a, b] = noise * report.bound, report.critical_index, report.terms
+                exact[a, b] = theory.ridge_risk(
+                    len(s) / n, signal=signal, noise=noise, eigenvalues=s, alignment=np.arange(len(s)) == 0
+                ).total
+                for seed in range(seeds):
+                    problem = problems.gaussian(n, len(s), spectrum=s, noise=noise, coef=true, seed=seed)
+                    fit = genkern.lstsq(problem.X, problem.y, **kernel)
+                    risk[a, b, seed] = np.sum(s * (fit.coef - true) ** 2)
+                    train[a, b, seed] = fit.residual_norm**2 / n
+                    count(1)
+
+    mean, error = risk.mean(axis=2), risk.std(axis=2, ddof=1) / np.sqrt(seeds)
+    numbers: dict[str, Any] = {}
+    for a, name in enumerate(SPECTRA):
+        growth = np.polyfit(np.log(sizes), np.log(mean[a]), 1)[0] if len(sizes) > 1 else np.nan
+        numbers[name] = {
+            "measured": mean[a],
+            "theory": exact[a],
+            "error": error[a],
+            "z": (mean[a] - exact[a]) / error[a],
+            "growth": float(growth),
+        }
+    curves = {"samples": np.array(sizes), "risk": risk, "train_risk": train}
+    closed = {"risk": exact, "bound": bound, "critical_index": index, "terms": terms}
+    seconds = {"total": time.perf_counter() - start}
+    parameters = {
+        "samples": sizes,
+        "signal": signal,
+        "noise": noise,
+        "seeds": seeds,
+        "backend": backend,
+        "n_threads": n_threads,
+    }
+    about = {
+        "version": genkern.__version__,
+        "backend": backend or _registry.default_backend(),
+        "backends": genkern.backends(),
+        "seconds": seconds,
+        "theory": "deterministic equivalent of the minimum-norm interpolator, and k*/n + n/R_k*",
+    }
+    table = _table(parameters, numbers, closed, seconds["total"])
+    result = StudyResult("benign-overfitting", parameters, curves, closed, numbers, about, table, _plot_benign.draw)
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def eigenvalues(name: str, n: int) -> Array:
+    """Spectrum of n samples, largest first."""
+    if name == "benign":
+        k = np.arange(1.0, round(n**1.5) + 1.0)
+        return np.exp(-k) + 1.0 / n
+    k = np.arange(1.0, 10.0 * n + 1.0)
+    return np.exp(-np.sqrt(k) / 2.0) if name == "catastrophic" else k**-1.5
+
+
+def _table(p: dict[str, Any], numbers: dict[str, Any], closed: dict[str, Array], seconds: float) -> str:
+    lines = [
+        f"benign overfitting: minimum-norm interpolation of labels with noise {p['noise']:g}, {p['seeds']} seeds, "
+        f"{seconds:.1f} s",
+        "",
+        f"{'spectrum':<14}{'n':>6}{'measured':>11}{'theory':>11}{'std error':>11}{'z':>7}{'bound':>10}{'k*':>6}"
+        f"{'r_0/n':>9}{'k*/n':>8}{'n/R_k*':>9}",
+    ]
+    for a, name in enumerate(SPECTRA):
+        row = numbers[name]
+        for b, n in enumerate(p["samples"]):
+            first, head, tail = closed["terms"][a, b]
+            lines.append(
+                f"{name:<14}{n:>6}{row['measured'][b]:>11.4g}{row['theory'][b]:>11.4g}{row['error'][b]:>11.2g}"
+                f"{row['z'][b]:>7.1f}{closed['bound'][a, b]:>10.4g}{closed['critical_index'][a, b]:>6.0f}"
+                f"{first:>9.3g}{head:>8.3g}{tail:>9.3g}"
+            )
+    growth = ", ".join(f"{name} {numbers[name]['growth']:+.2f}" for name in SPECTRA)
+    return "\n".join([*lines, "", f"exponent of the risk in n: {growth}"])
