@@ -467,3 +467,11 @@ def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_weights_whose_sum_rounds():
+    """A hundred hundredths do not add up to 1: the threshold stays where it is, and its neighbourhood exact."""
+    for k in (20, 100):
+        risk = theory.ridge_risk([1.0, 1 + 2.0**-30, 1 - 2.0**-30], eigenvalues=np.ones(k))
+        assert risk.variance[0] == np.inf
+        np.testing.assert_allclose(risk.variance[1:], [2.0**30, 2.0**30 - 1], rtol=1e-12)

@@ -80,7 +80,8 @@ def effective_ridge(gamma: Array, ridge: Array, s: Array, w: Array) -> Array:
         column = k[:, None]
         large = rows > column  # s / (s + k) = 1 - k / (s + k)
         terms = ratio * np.sum(weights * (np.where(large, -column, rows) / (rows + column)), axis=-1)
-        value: Array = (1.0 - ratio * np.sum(weights * large, axis=-1)) - lam / k - terms
+        share = np.sum(weights * large, axis=-1) / np.sum(weights, axis=-1)  # exactly 1 where all are large
+        value: Array = (1.0 - ratio * share) - lam / k - terms
         return value
 
     kappa[solve] = _roots.positive_root(equation, low, high, (ratio, lam, solve))
@@ -94,7 +95,7 @@ def unit_risks(kappa: Array, gamma: Array, ridge: Array, s: Array, w: Array, a: 
     with np.errstate(divide="ignore", invalid="ignore"):
         kept = np.where(s > 0, s / (s + k), 0.0)
         lost = np.where(s > 0, np.where(endless[:, None], 1.0, k / (s + k)), 1.0)
-        A = _arguments.product(np.sum(w * kept**2, axis=-1), gamma)
+        A = _arguments.product(np.sum(w * kept**2, axis=-1) / np.sum(w, axis=-1), gamma)
         # 1 - A, as a sum of positive terms by the fixed-point equation.
         balance = ridge / kappa + _arguments.product(np.sum(w * kept * lost, axis=-1), gamma)
         slack = np.where(kappa > 0, balance, 1.0 - A)
