@@ -209,7 +209,7 @@ def machine() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Of everything that is timed."""
     found = {"python": platform.python_version()}
-    for name in ("genkern", "numpy", "scipy", "torch", "jax", "numba"):
+    for name in ("genkern", "numpy", "scipy", "torch", "jax", "numba", "daqp", "quadprog"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -6,6 +6,8 @@ void bind_support(py::module_& m);
 void bind_least_squares(py::module_& m);
 void bind_features(py::module_& m);
 void bind_curves(py::module_& m);
+void bind_logistic(py::module_& m);
+void bind_margin(py::module_& m);
 
 PYBIND11_MODULE(_native, m) {
   if (PyInterpreterState_Get() != PyInterpreterState_Main())
@@ -15,4 +17,6 @@ PYBIND11_MODULE(_native, m) {
   bind_least_squares(m);
   bind_features(m);
   bind_curves(m);
+  bind_logistic(m);
+  bind_margin(m);
 }

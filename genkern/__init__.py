@@ -5,18 +5,24 @@ from genkern._registry import backends
 from genkern.curves import RiskCurve, epoch_curve, random_feature_curve, ridge_curve, sample_curve, width_curve
 from genkern.features import random_features
 from genkern.least_squares import LstsqResult, gd_path, lstsq, ridge_path, singular_values
+from genkern.logistic import LogisticPath, logistic_path
+from genkern.margin import MaxMargin, max_margin
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "LogisticPath",
     "LstsqResult",
+    "MaxMargin",
     "RiskCurve",
     "__version__",
     "backends",
     "epoch_curve",
     "errors",
     "gd_path",
+    "logistic_path",
     "lstsq",
+    "max_margin",
     "problems",
     "random_feature_curve",
     "random_features",

@@ -16,7 +16,7 @@ from genkern._risk_curve import RiskCurve
 
 Array = np.ndarray[Any, Any]
 # Names of the algorithms, in the order of their codes in the kernels; code 0 is a point that was not solved.
-METHODS = ("", "qr", "orthogonal", "woodbury", "svd", "dual")
+METHODS = ("", "qr", "orthogonal", "woodbury", "svd")
 CHOICES = ("auto", "orthogonal", "woodbury", "svd")
 
 
@@ -160,10 +160,10 @@ def points(name: str, values: Any, last: int) -> tuple[Array, Array, Array]:
     return listed, unique, order
 
 
-def ridge_values(ridge: Any) -> Array:
+def ridge_values(ridge: Any, name: str = "ridge") -> Array:
     """One ridge (no axis) or several, >= 0."""
-    values = _checks.nonnegative("ridge", ridge)
-    _checks.at_most_one_axis("ridge", values)
+    values = _checks.nonnegative(name, ridge)
+    _checks.at_most_one_axis(name, values)
     return values
 
 

@@ -52,7 +52,7 @@ def ridge_curve(
     ValueError, TypeError, BackendUnavailable, DeviceMismatch
         As in `width_curve`.
     """
-    values = np.atleast_1d(_curve_data.ridge_values(ridges))
+    values = np.atleast_1d(_curve_data.ridge_values(ridges, "ridges"))
 
     def path(X: Array, rhs: Array, part: slice) -> Array:
         return np.asarray(ridge_path(X, rhs, values[part], rcond=rcond, backend=backend, n_threads=n_threads))
@@ -199,7 +199,8 @@ def measure_prediction(
     targets = data.targets[item]
     drawn = prediction.reshape(data.m, data.draws, data.k)
     with np.errstate(all="ignore"):
-        measured.test_risk[point] = np.mean((drawn - targets[:, None, :]) ** 2, axis=0).ravel()
+        risk = np.mean((drawn - targets[:, None, :]) ** 2, axis=0).ravel()
+        measured.test_risk[point] = np.where(np.isfinite(risk), risk, np.nan)
         mean = drawn.mean(axis=1)
         measured.bias[point] = np.mean((mean - targets) ** 2, axis=0)
         measured.variance[point] = np.mean((drawn - mean[:, None, :]) ** 2, axis=(0, 1))

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,3 +53,82 @@ def lstsq(
 ) -> None: ...
 def ridge_path(X: _Array, y: _Array, ridges: _Array, rcond: float, coef: _Array, n_threads: int) -> None: ...
 def singular_values(X: _Array, s: _Array, n_threads: int) -> None: ...
+
+# logistic
+def logistic_path(
+    X: _Array,
+    y: _Array,
+    steps: _Array,
+    step_size: _Array,
+    init: _Array,
+    coef: _Array,
+    log_loss: _Array,
+    margin: _Array,
+    norm: _Array,
+    error: _Array,
+    status: _Array,
+    *,
+    loss: str,
+    algorithm: str,
+    schedule: str,
+    momentum: float,
+    p: float,
+    continued: bool,
+    rtol: float,
+    progress: Callable[[float], object] | None,
+    n_threads: int,
+) -> None: ...
+def margin_weights(loss: str, u: _Array) -> _Array: ...
+
+# margin
+def max_margin(
+    X: _Array,
+    y: _Array,
+    tol: float,
+    max_iter: int,
+    coef: _Array,
+    margin: _Array,
+    dual: _Array,
+    support: _Array,
+    gap: _Array,
+    separable: _Array,
+    status: _Array,
+    n_threads: int,
+) -> None: ...
+
+# curves
+def width_curve(
+    data: Any,
+    widths: _Array,
+    ridges: _Array,
+    rcond: float,
+    unit: float,
+    method: str,
+    measured: Any,
+    hook: Callable[[int], object] | None,
+    n_threads: int,
+) -> None: ...
+def sample_curve(
+    data: Any,
+    samples: _Array,
+    ridges: _Array,
+    rcond: float,
+    unit: float,
+    method: str,
+    measured: Any,
+    hook: Callable[[int], object] | None,
+    n_threads: int,
+) -> None: ...
+def random_feature_curve(
+    data: Any,
+    widths: _Array,
+    seeds: list[int],
+    law: dict[str, Any],
+    ridges: _Array,
+    rcond: float,
+    unit: float,
+    method: str,
+    measured: Any,
+    hook: Callable[[int], object] | None,
+    n_threads: int,
+) -> None: ...

@@ -39,6 +39,16 @@ _TABLE: dict[str, dict[str, str]] = {
         "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
     },
+    "logistic_path": {
+        "reference": "genkern._reference.logistic",
+        "cpp": "genkern._native",
+        "numba": "genkern._numba.logistic",
+    },
+    "max_margin": {
+        "reference": "genkern._reference.margin",
+        "cpp": "genkern._native",
+        "numba": "genkern._numba.margin",
+    },
     "random_features": {
         "reference": "genkern._reference.features",
         "cpp": "genkern._native",

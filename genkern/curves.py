@@ -83,29 +83,27 @@ def width_curve(
 
     Notes
     -----
-    Let ``F_p = Q L V^T`` with orthonormal columns in Q and V and L triangular, and ``S = F_test,p V``. V is never formed:
-    memory is ``O(n^2 + n m)`` beside the inputs.
+    Let ``F_p = Q L V^T`` with orthonormal columns in Q and V and L triangular, and ``S = F_test,p V``. V is never
+    formed: memory is ``O(n^2 + n m)`` beside the inputs.
 
     * "qr": a column in a new direction appends to Q (Gram-Schmidt, twice), L and S. This is how the widths up to the
       rank of F are solved, with the rows ``sqrt(ridge) I`` appended if the ridge is positive.
     * "orthogonal": a column within the span of Q is taken in by one orthogonal transformation of ``[L, Q^T f]`` and
       ``[S, f_test]``. No condition number is squared.
-    * "woodbury": with an inverse square root ``J = L^{-1} Q^T`` a block of such columns is a correction of J and S of the
-      block's rank, all of it matrix products [1]_. Errors grow with the condition number where it began, not with its
-      square. It takes over from "orthogonal" once that number is small enough for a relative error of 1e-10.
+    * "woodbury": with an inverse square root ``J = L^{-1} Q^T`` a block of such columns is a correction of J and S of
+      the block's rank, all of it matrix products [1]_. Errors grow with the condition number where it began, not with
+      its square. It takes over from "orthogonal" once that number is small enough for a relative error of 1e-10.
     * "svd": where the condition number comes within a factor 10 of ``1/rcond``, the SVD of L decides what is cut off,
       just as `lstsq` does.
-    * "dual": few widths are listed: no S; the coefficients of the listed widths are expanded and applied in a second
-      pass over the features.
 
-    ``method="orthogonal"`` and ``"woodbury"`` choose how dependent columns are taken in (new directions are always "qr"),
-    whatever the error estimate says; ``"svd"`` solves every width by an SVD. A column that is 0 on all training points
-    gets weight 0. Cost, one target, all widths: ``(4 m n + 6 n^2) P`` flops, against ``O(n^2 P^2)`` of fresh solves.
-    float32 data is read as it is and computed in float64; the cutoff is then relative to float32's eps (as in `lstsq`), so
-    that rounding of the features does not pass for rank.
+    ``method="orthogonal"`` and ``"woodbury"`` choose how dependent columns are taken in (new directions are always
+    "qr"), whatever the error estimate says; ``"svd"`` solves every width by an SVD. A column that is 0 on all
+    training points gets weight 0. Cost, one target, all widths: ``(4 m n + 6 n^2) P`` flops, against ``O(n^2 P^2)``
+    of fresh solves. float32 data is read as it is and computed in float64; the cutoff is then relative to float32's
+    eps (as in `lstsq`), so that rounding of the features does not pass for rank.
 
-    `error` is an estimate of the relative error of the test risk from rounding: condition number times eps times the size
-    of the terms that were added up. Bits depend neither on `n_threads` nor on the batch.
+    `error` is an estimate of the relative error of the test risk from rounding: condition number times eps times the
+    size of the terms that were added up. Bits depend neither on `n_threads` nor on the batch.
 
     References
     ----------
@@ -150,16 +148,16 @@ def sample_curve(
     X : array (..., n, d)
         Training inputs; batch axes broadcast.
     y, X_test, y_test, ridge, noise, classify, rcond, method, progress, backend, n_threads
-        As in `width_curve`, with X in the place of F. `ridge` belongs to the *sum* of squares, so it is the same for every
-        sample size.
+        As in `width_curve`, with X in the place of F. `ridge` belongs to the *sum* of squares, so it is the same for
+        every sample size.
     samples : sequence of int, optional
         Sample sizes to measure, in [1, n], in any order and density. Default every size 1..n.
 
     Returns
     -------
     RiskCurve
-        With axis "samples". `train_risk` is the mean over the first i training points; `threshold` the first sample size
-        at which X has full column rank.
+        With axis "samples". `train_risk` is the mean over the first i training points; `threshold` the first sample
+        size at which X has full column rank.
 
     Raises
     ------
@@ -168,10 +166,10 @@ def sample_curve(
 
     Notes
     -----
-    The prediction ``X_test X_i^+ y_i`` is the transpose of ``y_i^T (X_i^T)^+ X_test^T``: a width curve in which the training
-    points are the features, the targets are their "test points" and the test points are the right-hand sides. So the
-    algorithms, and what `method` and `error` mean, are those of `width_curve`; "dual" does not apply. With a positive
-    ridge, `train_risk` is the objective less the penalty, accurate to eps times the objective.
+    The prediction ``X_test X_i^+ y_i`` is the transpose of ``y_i^T (X_i^T)^+ X_test^T``: a width curve in which the
+    training points are the features, the targets are their "test points" and the test points are the right-hand
+    sides. So the algorithms, and what `method` and `error` mean, are those of `width_curve`.
+    With a positive ridge, `train_risk` is the objective less the penalty, accurate to eps times the objective.
     Cost, all sample sizes: ``(4 m d + 6 d^2) n`` flops.
     """
     data = _curve_data.Data(("X", "y", "X_test", "y_test"), (X, y, X_test, y_test), noise, classify)
@@ -210,8 +208,8 @@ def random_feature_curve(
     """Risk of regression on random features at every width, without ever holding the features.
 
     The same as ``width_curve(random_features(X, P, ...), y, random_features(X_test, P, ...), y_test, ...)`` with
-    ``P = max(widths)``, for every seed; blocks of features are made when they are needed and dropped again, so memory does
-    not depend on P.
+    ``P = max(widths)``, for every seed; blocks of features are made when they are needed and dropped again, so memory
+    does not depend on P.
 
     Parameters
     ----------

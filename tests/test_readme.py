@@ -24,6 +24,8 @@ def test_python_blocks_run_in_order():
     assert set(np.unique(names["fit"].rank)) == {16}
     assert not names["fit"].status.any()
     again = genkern.random_features(names["inputs"], 600, seed=1)
+    assert names["curve"].test_risk.shape == (5, 600) and names["curve"].error.max() < 1e-9
+    assert np.all(names["path"].error < 1e-9) and names["limit"].margin == pytest.approx(0.1)
     np.testing.assert_array_equal(again, np.concatenate([names["features"], names["more"]], axis=1))
 
 

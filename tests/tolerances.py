@@ -20,6 +20,14 @@ FILTER = 4
 NIST_DIGITS = 0.5
 # Sums of d products: times eps sqrt(d) and the root of the sum of their squares.
 FEATURE_PRODUCT = 2
+# Relative difference of two hard-margin solutions, in units of eps max ||x_i|| / margin.
+MARGIN_FORWARD = 8
+# Relative difference from other solvers of hard margins.
+MARGIN_PEERS = 1e-9
+# Rounding in a reported gap itself.
+MARGIN_GAP = 1e-14
+# What a certificate leaves of its sum, relative to the terms, in units of eps.
+MARGIN_CERTIFICATE = 4
 # Units in the last place of the compiled activations, in float64 and in float32.
 ACTIVATION_ULPS = {
     "identity": (0, 0),
@@ -31,6 +39,18 @@ ACTIVATION_ULPS = {
     "sign": (0, 0),
     "rff": (2.5, 2.5),
 }
+# Nested curves against fresh solves: relative, at least CURVE_RELATIVE, and CURVE_CONDITION eps times the condition
+# number of the features in use.
+CURVE_RELATIVE = 1e-9
+CURVE_CONDITION = 10
+# How far below the true error the estimate of a curve may lie, and in what share of cases it may lie lower still.
+CURVE_ESTIMATE = 10
+CURVE_DISHONEST = 0.05
+# Iterates of gradient descent, times (steps + n + d) eps and the largest norm of the path: a step is a contraction and
+# rounds once for every term of its sums, in its own order.
+DESCENT_STEP = 4
+# Units in the last place of the compiled weights of the margin losses, in float64 and in float32.
+WEIGHT_ULPS = 1.0
 
 
 def unit(dtype, n=1, d=1):

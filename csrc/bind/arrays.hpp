@@ -84,8 +84,7 @@ inline std::function<bool()> interrupt_check() {
 // py::gil_scoped_release: taking the GIL back ends a daemon thread when the interpreter shuts down, and no thread can
 // be ended inside a destructor.
 template <class Call>
-void run_released(Call&& call) {
-  const std::function<bool()> interrupted = interrupt_check();
+void run_released(Call&& call, const std::function<bool()>& interrupted = interrupt_check()) {
   std::exception_ptr error;
   PyThreadState* const state = PyEval_SaveThread();
   try {

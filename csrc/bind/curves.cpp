@@ -14,7 +14,6 @@ Activation activation_of(const std::string& name);
 
 namespace {
 
-
 // Columns that are stored: the features of width curves, the training points of sample curves.
 template <class T>
 class Stored final : public curves::Columns {
@@ -23,12 +22,14 @@ class Stored final : public curves::Columns {
       : train_(train), test_(test), scale_(scale) {}
 
   void train(index_t p, const Part& F, Buffer<double>&) const override {
-    fill(F.rows, F.cols, F, [&](index_t i, index_t j) { return train_(i, p + j); },
-         train_.row_stride <= train_.col_stride);
+    fill(
+        F.rows, F.cols, F, [&](index_t i, index_t j) { return train_(i, p + j); },
+        train_.row_stride <= train_.col_stride);
   }
   void test(index_t p, index_t row, const Part& target, Buffer<double>&) const override {
-    fill(target.rows, target.cols, target, [&](index_t j, index_t i) { return test_(row + i, p + j); },
-         test_.col_stride <= test_.row_stride);
+    fill(
+        target.rows, target.cols, target, [&](index_t j, index_t i) { return test_(row + i, p + j); },
+        test_.col_stride <= test_.row_stride);
   }
 
  private:
@@ -64,8 +65,7 @@ class Made final : public curves::Columns {
   }
   void test(index_t p, index_t row, const Part& target, Buffer<double>& scratch) const override {
     const T* const made = make(test_, finite_test_.data() + row, p, row, target.cols, target.rows, scratch);
-    for (index_t i = 0; i < target.rows * target.cols; ++i)
-      target.data[i] = static_cast<double>(made[i]);
+    for (index_t i = 0; i < target.rows * target.cols; ++i) target.data[i] = static_cast<double>(made[i]);
   }
 
  private:
@@ -79,8 +79,8 @@ class Made final : public curves::Columns {
       kernels().features.finite_f64(problem, 0, X.rows, finite.data());
   }
   // Features (rows, count), contiguous, in the scratch memory.
-  T* make(const MatrixView<const T>& X, const std::uint8_t* finite, index_t p, index_t row, index_t rows,
-          index_t count, Buffer<double>& scratch) const {
+  T* make(const MatrixView<const T>& X, const std::uint8_t* finite, index_t p, index_t row, index_t rows, index_t count,
+          Buffer<double>& scratch) const {
     double* const workspace = scratch.reserve(features_workspace + rows * count + 8);
     FeaturesProblem<T> problem = law_;
     problem.X = {X.data + row * X.row_stride, rows, X.cols, X.row_stride, X.col_stride};
@@ -138,8 +138,14 @@ struct Call {
     const auto array = [&](const char* name) {
       return contiguous<double>(measured.attr(name).cast<py::array>(), name);
     };
-    out = {array("train_risk"), array("test_risk"), array("coef_norm"), array("wrong"),
-           array("bias"),       array("variance"),  array("error"),     array("threshold"),
+    out = {array("train_risk"),
+           array("test_risk"),
+           array("coef_norm"),
+           array("wrong"),
+           array("bias"),
+           array("variance"),
+           array("error"),
+           array("threshold"),
            contiguous<std::int8_t>(measured.attr("method").cast<py::array>(), "method")};
     threads = n_threads;
   }
@@ -147,9 +153,15 @@ struct Call {
   // The place of curve number `curve` (ridges innermost) in the output.
   curves::Output at(index_t curve, index_t columns, index_t k, double* threshold) const {
     const index_t t = curve * points;
-    return {out.train_risk + t * columns, out.test_risk + t * columns, out.coef_norm + t * columns,
-            out.wrong + t * draws,        out.bias + t * k,            out.variance + t * k,
-            out.error + t,                threshold,                   out.method + t};
+    return {out.train_risk + t * columns,
+            out.test_risk + t * columns,
+            out.coef_norm + t * columns,
+            out.wrong + t * draws,
+            out.bias + t * k,
+            out.variance + t * k,
+            out.error + t,
+            threshold,
+            out.method + t};
   }
 };
 
@@ -213,32 +225,34 @@ void for_each_curve(const Call& call, index_t items, index_t seeds, const py::ob
 template <class T>
 void widths_of(const Call& call, const py::array& X, const py::array& X_test, const py::object& hook) {
   const auto train = batch_of_matrices<const T>(X, "F"), test = batch_of_matrices<const T>(X_test, "F_test");
-  for_each_curve(call, train.size(), 1, hook, [&](index_t item, index_t, curves::Problem& problem, int threads, const auto& poll) {
-    const Stored<T> columns(train[item], test[item]);
-    problem.columns = &columns;
-    problem.n = train.rows;
-    curves::run(problem, threads, poll);
-  });
+  for_each_curve(call, train.size(), 1, hook,
+                 [&](index_t item, index_t, curves::Problem& problem, int threads, const auto& poll) {
+                   const Stored<T> columns(train[item], test[item]);
+                   problem.columns = &columns;
+                   problem.n = train.rows;
+                   curves::run(problem, threads, poll);
+                 });
 }
 
 template <class T>
 void samples_of(const Call& call, const py::array& X, const py::array& X_test, const py::object& hook) {
   const auto train = batch_of_matrices<const T>(X, "X"), test = batch_of_matrices<const T>(X_test, "X_test");
-  for_each_curve(call, train.size(), 1, hook, [&](index_t item, index_t, curves::Problem& problem, int threads, const auto& poll) {
-    const Stored<T> columns(train[item].transposed(), train[item]);
-    Matrix labels, inputs;
-    labels.copy(problem.rhs);
-    const MatrixView<const T> points = test[item];
-    inputs.reshape(points.cols, points.rows);
-    for (index_t j = 0; j < points.rows; ++j)
-      for (index_t i = 0; i < points.cols; ++i) inputs(i, j) = static_cast<double>(points(j, i));
-    problem.columns = &columns;
-    problem.labels = labels;
-    problem.rhs = inputs;
-    problem.n = train.cols;
-    problem.settings.samples = true;
-    curves::run(problem, threads, poll);
-  });
+  for_each_curve(call, train.size(), 1, hook,
+                 [&](index_t item, index_t, curves::Problem& problem, int threads, const auto& poll) {
+                   const Stored<T> columns(train[item].transposed(), train[item]);
+                   Matrix labels, inputs;
+                   labels.copy(problem.rhs);
+                   const MatrixView<const T> points = test[item];
+                   inputs.reshape(points.cols, points.rows);
+                   for (index_t j = 0; j < points.rows; ++j)
+                     for (index_t i = 0; i < points.cols; ++i) inputs(i, j) = static_cast<double>(points(j, i));
+                   problem.columns = &columns;
+                   problem.labels = labels;
+                   problem.rhs = inputs;
+                   problem.n = train.cols;
+                   problem.settings.samples = true;
+                   curves::run(problem, threads, poll);
+                 });
 }
 
 template <class T>

@@ -50,6 +50,7 @@ class Curve {
       for (index_t i = 0; i < p_.n * rhs->cols; ++i) rhs->data[i] *= scale_;
     scaled_ = p_;
     scaled_.rhs = rhs;
+    scaled_.scale = scale_;
     for (;;) {
       train_.begin(rhs, settings);
       for (index_t c = 0; c < chunks; ++c)
@@ -167,7 +168,7 @@ class Curve {
       for (index_t c = 0; c < K; ++c)
         largest[static_cast<std::size_t>(c)] =
             std::max(largest[static_cast<std::size_t>(c)], std::sqrt(sums.square(c, s) / m));
-    const Method method = block.truncated ? Method::svd : step.method;
+    const Method method = block.truncated || p_.settings.always_svd ? Method::svd : step.method;
     for (std::size_t i = 0; i < slot.points.size(); ++i) {
       const index_t t = slot.points[i], s = slot.places[i], state = slot.states[static_cast<std::size_t>(s)];
       const double rows = static_cast<double>(p_.settings.samples ? p_.points[t] : p_.n);
@@ -224,8 +225,7 @@ class Curve {
       p_.columns->train(first, F_, scratch_);
       part.reshape(count, K);
       gemm('T', 'N', scale_, F_, entry.alpha, 0, part);
-      for (index_t k = 0; k < K; ++k)
-        squares[static_cast<std::size_t>(k)] += dot(part->col(k), part->col(k), count);
+      for (index_t k = 0; k < K; ++k) squares[static_cast<std::size_t>(k)] += dot(part->col(k), part->col(k), count);
       check_interrupt();
     }
     for (index_t k = 0; k < K; ++k)
@@ -242,8 +242,8 @@ class Curve {
     ThinSvd<double> svd;
     if (!svd.compute({F->data, n, w, 1, n}, true)) return;
     const double* const s = svd.s();
-    const double cut = std::isnan(p_.settings.rcond) ? p_.settings.unit * static_cast<double>(std::max(n, w))
-                                                     : p_.settings.rcond;
+    const double cut =
+        std::isnan(p_.settings.rcond) ? p_.settings.unit * static_cast<double>(std::max(n, w)) : p_.settings.rcond;
     index_t kept = 0;
     while (kept < svd.size() && s[kept] > cut * s[0]) ++kept;
     const Part U{const_cast<double*>(svd.u()), n, kept, n};
@@ -287,8 +287,7 @@ class Curve {
           dot(labels->col(k), labels->col(k), labels->rows) / static_cast<double>(labels->rows);
     }
     const double ridge = p_.settings.ridge;
-    const double condition =
-        kept > 0 ? std::sqrt((s[0] * s[0] + ridge) / (s[kept - 1] * s[kept - 1] + ridge)) : 1;
+    const double condition = kept > 0 ? std::sqrt((s[0] * s[0] + ridge) / (s[kept - 1] * s[kept - 1] + ridge)) : 1;
     Slot slot;
     slot.block.condition = condition;
     slot.block.step.method = Method::svd;

@@ -1,8 +1,8 @@
 // Nested risk curves: predictions T_p F_p^+ rhs for growing numbers p of columns, and what is measured of them.
 //
-// Width curves: columns are features, (n) on the training side and (m) on the test side; right-hand sides are targets and
-// draws of noise. Sample curves are the dual problem: columns are training points (d), with one row of targets on the test
-// side, and the right-hand sides are the test points. See curves_factor.hpp for the algorithms and their cost.
+// Width curves: columns are features, (n) on the training side and (m) on the test side; right-hand sides are targets
+// and draws of noise. Sample curves are the dual problem: columns are training points (d), with one row of targets on
+// the test side, and the right-hand sides are the test points. See curves_factor.hpp for the algorithms and their cost.
 //
 // A block of columns is planned on the training side while the test points, in chunks of fixed size, take in the block
 // before: the bits do not depend on the number of threads.
@@ -42,6 +42,7 @@ struct Problem {
   bool classify = false;
   const index_t* points = nullptr;  // increasing numbers of columns at which to measure
   index_t count = 0;
+  double scale = 1;  // of the columns, a power of two
   Settings settings;
   Output out{};
   std::atomic<index_t>* done = nullptr;  // points measured so far

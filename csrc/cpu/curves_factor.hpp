@@ -1,15 +1,15 @@
 // The train side of nested curves: what a block of columns does to the factorization F = Q L V^T.
 //
 // Q (rows, size) and U = L^T (size, size), upper triangular, are filled from their last column backwards, so that a new
-// direction in front keeps U a triangle: the parts in use begin at `start`. V is never formed. Instead of U there may be
-// J = L^-1 Q^T, an inverse square root of F F^T, which acts on columns themselves where Q is square.
-// For a block with X = L^-1 Q^T F_b and an upper triangle H^T (H is stored, a lower one),
+// direction in front keeps U a triangle: the parts in use begin at `start`. V is never formed. Instead of U there may
+// be J = L^-1 Q^T, an inverse square root of F F^T, which acts on columns themselves where Q is square. For a block
+// with X = L^-1 Q^T F_b and an upper triangle H^T (H is stored, a lower one),
 //   new directions, F_b = Q A + q W:  H^T = W,                  z = q^T rhs,
 //   dependent columns:                H H^T = I + X^T X,        z = H^-1 X^T u,
-// the coefficients after its first i columns are [u - sum_j G_j z_j; sum_j (H^-T)_j z_j] with G = X H^-T. L takes dependent
-// columns in by an orthogonal transformation of [L, A]; J as J -= X (I + H)^-T H^-1 X^T J (Andrews 1968), where H comes
-// from a QR of [I; X] unless X is small: the Gram matrix squares what is large in X.
-// Cost of b columns: new 8 n r b, orthogonal 3 n^2 b, woodbury 6 n^2 b flops.
+// the coefficients after its first i columns are [u - sum_j G_j z_j; sum_j (H^-T)_j z_j] with G = X H^-T. L takes
+// dependent columns in by an orthogonal transformation of [L, A]; J as J -= X (I + H)^-T H^-1 X^T J (Andrews 1968),
+// where H comes from a QR of [I; X] unless X is small: the Gram matrix squares what is large in X. Cost of b columns:
+// new 8 n r b, orthogonal 3 n^2 b, woodbury 6 n^2 b flops.
 #pragma once
 
 #include <limits>
@@ -19,7 +19,7 @@
 
 namespace genkern::curves {
 
-enum class Method : int { none, qr, orthogonal, woodbury, svd, dual };
+enum class Method : int { none, qr, orthogonal, woodbury, svd };
 
 // Estimates of the extreme singular values of a growing triangle, by power iterations that go on from block to block.
 struct Condition {
@@ -77,8 +77,8 @@ class Factor {
   void rising(const Sorted& sorted, Step& step);
   void dependent(const Part& A, const std::vector<index_t>& active, Step& step);
   void commit(Step& step);
-  void fresh(Matrix& u) const;                   // L^-1 Q^T rhs
-  void back(const Part& B, Matrix& out) const;   // L^-T B, in coordinates (or whole)
+  void fresh(Matrix& u) const;                                  // L^-1 Q^T rhs
+  void back(const Part& B, Matrix& out) const;                  // L^-T B, in coordinates (or whole)
   void to_columns(const Part& coordinates, Matrix& out) const;  // Q times these (or these, if whole)
   void invert();
 

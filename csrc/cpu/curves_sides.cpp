@@ -81,6 +81,7 @@ void Chunk::take(const Problem& problem, const Block& block, const Path& path, c
   } else {
     T_.reshape(block.count, rows);
     problem.columns->test(block.first, row, T_, scratch_);
+    for (index_t i = 0; i < block.count * rows && problem.scale != 1; ++i) T_->data[i] *= problem.scale;
     const Part D = side_.update(block, T_);
     D_.reshape(rows, a);
     for (index_t i = 0; i < rows; ++i)

@@ -5,8 +5,8 @@
 
 namespace genkern::curves {
 
-// Takes in columns T^T (count, rows) of a block: returns D^T (a, rows) and updates S^T (n, rows), filled from its last row
-// backwards as U is. Destroys T.
+// Takes in columns T^T (count, rows) of a block: returns D^T (a, rows) and updates S^T (n, rows), filled from its last
+// row backwards as U is. Destroys T.
 class Side {
  public:
   void begin(index_t n, index_t rows) { S_.zero(n, rows); }
@@ -20,7 +20,7 @@ class Side {
 
 // What a block contributes to predictions: pred_i = pred_0 + sum_{j <= i} d_j z_j^T, d_j over test points.
 struct Path {
-  Part z;                 // (a, K)
+  Part z;                         // (a, K)
   const Matrix* fresh = nullptr;  // (r, K): predictions after it are S fresh; of sample curves (n, K): rhs^T fresh
 };
 

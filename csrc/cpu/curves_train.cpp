@@ -66,8 +66,7 @@ void Train::plan(const Part& F, Block& block) {
   for (;;) {
     outer_.sort(columns, sorted_);
     columns = columns.columns(0, sorted_.count);
-    const index_t taken =
-        settings_.ridge > 0 ? try_ridge(columns, block) : try_plain(columns, block);
+    const index_t taken = settings_.ridge > 0 ? try_ridge(columns, block) : try_plain(columns, block);
     if (taken == columns.cols) break;
     columns = columns.columns(0, taken);
   }

@@ -1,10 +1,11 @@
-// The train side of a nested curve: takes in columns a block at a time, decides how, and says what the test side is to do.
+// The train side of a nested curve: takes in columns a block at a time, decides how, and says what the test side is to
+// do.
 //
-// Plain (ridge 0): one Factor with the basis of the columns. Ridge: the minimum-norm problem on [F, sqrt(ridge) I]; `outer`
-// finds the rank of F and gives coordinates, `inner` works on these: up to n - 1 columns by new directions of columns with
-// the rows sqrt(ridge) I below, from n columns on by dependent columns from L = sqrt(ridge) I. Errors are estimated as
-// `safety` eps times a condition number, and decide between the orthogonal and the woodbury form; where the condition
-// number comes near 1 / rcond, an SVD of L decides what is cut off.
+// Plain (ridge 0): one Factor with the basis of the columns. Ridge: the minimum-norm problem on [F, sqrt(ridge) I];
+// `outer` finds the rank of F and gives coordinates, `inner` works on these: up to n - 1 columns by new directions of
+// columns with the rows sqrt(ridge) I below, from n columns on by dependent columns from L = sqrt(ridge) I. Errors are
+// estimated as `safety` eps times a condition number, and decide between the orthogonal and the woodbury form; where
+// the condition number comes near 1 / rcond, an SVD of L decides what is cut off.
 #pragma once
 
 #include "cpu/curves_factor.hpp"
@@ -36,10 +37,10 @@ struct Block {
   Matrix norms, train;     // (a + 1, K) squared norms of the coefficients and of the training residual
   Matrix rows;             // (n, a) of the dual problem: z = rows^T rhs
   Matrix weights;          // (a, K) of the dual problem: D^T, what the rows contribute to each row of targets
-  Matrix ignored;          // (count, K) of the dual problem: sums of squared targets of inputs of zeros, column by column
-  Matrix coef;             // (n, K) of the dual problem: fresh coefficients after it
-  Matrix u;                // (r, K) fresh coefficients after it
-  Matrix inverse;          // (r, r) of truncated: pseudo-inverse of L with its cutoff
+  Matrix ignored;  // (count, K) of the dual problem: sums of squared targets of inputs of zeros, column by column
+  Matrix coef;     // (n, K) of the dual problem: fresh coefficients after it
+  Matrix u;        // (r, K) fresh coefficients after it
+  Matrix inverse;  // (r, r) of truncated: pseudo-inverse of L with its cutoff
   std::vector<Matrix> alphas;  // with a ridge, after each column whose norm has lost its digits: F_p^T alpha; (n, K)
 };
 

@@ -9,6 +9,8 @@
 #include "cpu/curves.hpp"
 #include "cpu/features.hpp"
 #include "cpu/least_squares.hpp"
+#include "cpu/logistic.hpp"
+#include "cpu/margin.hpp"
 
 #if defined(__x86_64__)
 #define GENKERN_X86_ISA 1
@@ -21,6 +23,8 @@ struct Kernels {
   LeastSquaresKernels least_squares;
   FeaturesKernels features;
   CurvesKernels curves;
+  LogisticKernels logistic;
+  MarginKernels margin;
 };
 
 namespace isa_base {

@@ -15,8 +15,8 @@ ZERO, NEW, DEPENDENT = 0, 1, 2
 class Basis:
     """``Q`` (rows, size), filled from its last column backwards: columns `start` .. size - 1 are orthonormal.
 
-    Filled backwards, the factor L of ``F = Q L V^T`` stays lower triangular when a direction is added in front. A column
-    whose part outside the basis is below `tolerance` times its norm is no new direction.
+    Filled backwards, the factor L of ``F = Q L V^T`` stays lower triangular when a direction is added in front. A
+    column whose part outside the basis is below `tolerance` times its norm is no new direction.
     """
 
     def __init__(self, rows: int, size: int, tolerance: float) -> None:
@@ -26,8 +26,8 @@ class Basis:
     def project(self, F: Array) -> tuple[Array, Array, Array, Array]:
         """Coordinates of columns F (n, b), new directions, and the kind of each column.
 
-        Returns A (rank, b), W (g, b), q (n, g), kinds (b,) with ``F = Q A + q W`` for as many leading columns as are of one
-        kind (columns of zeros go with either).
+        Returns A (rank, b), W (g, b), q (n, g), kinds (b,) with ``F = Q A + q W`` for as many leading columns as are
+        of one kind (columns of zeros go with either).
         """
         Q = self.Q[:, self.start :]
         b = F.shape[1]
@@ -78,7 +78,7 @@ class Basis:
 
 
 class Condition:
-    """Estimates of the extreme singular values of a growing triangle, by power iterations that go on from block to block."""
+    """Estimates of a growing triangle's extreme singular values, by power iterations that go on block by block."""
 
     def __init__(self) -> None:
         self.small = self.large = np.zeros(0)

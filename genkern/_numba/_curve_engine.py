@@ -225,10 +225,10 @@ class Ridge(Train):
         return np.asarray(back @ self.outer.basis.Q.T)
 
     def _hand_over(self, s_max: float, s_min: float) -> None:
-        if self.fast and self.inner.J is None:
-            if self.method == "woodbury" or SAFETY * EPS * s_max < FAST_ERROR * s_min:
-                self.began = s_min
-                self.inner.invert()
+        cheap = self.method == "woodbury" or SAFETY * EPS * s_max < FAST_ERROR * s_min
+        if self.fast and self.inner.J is None and cheap:
+            self.began = s_min
+            self.inner.invert()
 
     def _try(self, F: Array, A: Array, W: Array, q: Array, active: Array) -> Block | int:
         outer, inner, count, g = self.outer, self.inner, F.shape[1], q.shape[1]

@@ -26,7 +26,7 @@ def solve(L: Array, B: Array, *, transposed: bool = False) -> Array:
 
 @dataclass
 class Step:
-    """What a block of columns does: see `_curve_engine` for the formulas. Of its columns, a are active; the rest are 0."""
+    """What a block of columns does (formulas in `_curve_engine`). Of its columns, a are active; the rest are 0."""
 
     method: int
     active: Array  # (a,) places of the active columns in the block
@@ -128,7 +128,7 @@ class Factor:
         if np.trace(gram) < SMALL:
             H = np.linalg.cholesky(np.eye(a) + gram)
         else:  # the Gram matrix has squared what is large in X
-            H = np.linalg.qr(np.concatenate([np.eye(a), X]), mode="r").T
+            H = np.transpose(np.linalg.qr(np.concatenate([np.eye(a), X]), mode="r"))
             H *= np.where(np.diag(H) < 0, -1.0, 1.0)
         step = Step(ORTHOGONAL, active, X, H, solve(H, X.T @ self.u), np.zeros((len(self.rhs), 0)))
         if self.J is not None:

@@ -62,7 +62,8 @@ class Measure:
         values = values.reshape(len(values), self.m, self.draws, self.k)
         found: dict[str, Array] = {}
         with np.errstate(all="ignore"):
-            found["test_risk"] = np.mean((values - self.targets[:, None, :]) ** 2, axis=1).reshape(len(values), -1)
+            risk = np.mean((values - self.targets[:, None, :]) ** 2, axis=1).reshape(len(values), -1)
+            found["test_risk"] = np.where(np.isfinite(risk), risk, np.nan)
             found["square"] = np.mean(values**2, axis=1).reshape(len(values), -1)
             mean = values.mean(axis=2)
             found["bias"] = np.mean((mean - self.targets) ** 2, axis=1)
@@ -137,7 +138,7 @@ class WidthTest:
         """Take in test columns T (m, count) and measure the listed (column, point)."""
         D, z = self.side.update(block, T), block.step.z
         fresh = None if block.u is None else self.side.used(len(block.u)) @ block.u
-        code = SVD if block.inverse is not None else block.step.method
+        code = SVD if block.inverse is not None or self.train.method == "svd" else block.step.method
         together = max(1, _NUMBERS // self.prediction.size)
         done, prediction = 0, self.prediction
         for first in range(0, len(listed), together):
@@ -203,7 +204,7 @@ class SampleTest:
         )  # inputs of zeros
         D = self.side.update(block, T)
         fresh = None if block.u is None else self.side.used(len(block.u)) @ block.u
-        code = SVD if block.inverse is not None else step.method
+        code = SVD if block.inverse is not None or self.train.method == "svd" else step.method
         prediction, coef, residual, alpha = self.prediction, self.coef, self.residual, self.alpha
         tail = np.zeros((len(D.T), len(D)))
         ridge = self.train if isinstance(self.train, Ridge) else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,16 @@ class Problem:
     rhs: Array  # (n, K)
     new_test: Callable[[Train], WidthTest | SampleTest]
     samples: bool
+
+    def scaled(self, scale: float) -> Problem:
+        """The same with columns (and the test points of a sample curve) multiplied by a number."""
+
+        def times(columns: Columns) -> Columns:
+            return lambda p, q: scale * columns(p, q)
+
+        test = self.test if self.samples else times(self.test)
+        rhs = scale * self.rhs if self.samples else self.rhs
+        return replace(self, train=times(self.train), test=test, rhs=rhs)
 
 
 class Options:
@@ -117,17 +128,33 @@ def _curves(problem: Problem, ridges: Array, options: Options, measured: Measure
 
 
 def _curve(problem: Problem, ridge: float, options: Options, out: dict[str, Array]) -> float:
-    fast, since = True, 0
+    fast, since, scale = True, 0, _scale(problem, int(options.points[-1]))
+    if scale != 1.0:
+        problem = problem.scaled(scale)
     while True:
         arguments = (options.rcond, options.unit, options.method, fast, problem.samples)
-        train: Train = Ridge(problem.rhs, ridge, *arguments) if ridge > 0 else Plain(problem.rhs, *arguments)
+        train: Train = Plain(problem.rhs, *arguments)
+        if ridge > 0:
+            train = Ridge(problem.rhs, ridge * scale**2, *arguments)
         later: list[Later] = []
         try:
             threshold = _blocks(problem, train, options, since, later, out)
         except Restart:
             fast, since = False, train.width
             continue
+        out["coef_norm"] *= scale
         return threshold
+
+
+def _scale(problem: Problem, last: int) -> float:
+    """A power of two that brings the first column that is not 0 near 1, where squares could leave the range."""
+    for first in range(0, last, 64):
+        F = problem.train(first, min(first + 64, last))
+        largest = float(np.max(np.abs(F), where=np.isfinite(F), initial=0.0))
+        if largest > 0:
+            exponent = math.frexp(largest)[1]
+            return 2.0**-exponent if abs(exponent) > 64 else 1.0
+    return 1.0
 
 
 def _blocks(
@@ -159,7 +186,7 @@ def _blocks(
         if not dead:
             good = np.isfinite(T).all(axis=0)
             if not good.all():
-                dead = not good[0]
+                dead = bool(not np.ravel(good)[0])
                 if not dead:
                     F = F[:, : int(np.argmin(good))]
         if dead:

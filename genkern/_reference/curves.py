@@ -64,8 +64,8 @@ def sample_curve(
 
 
 def _widths(
-    data: Data, item: tuple[int, ...], place: tuple[int, ...], features: tuple[Array, Array], widths: Array, ridges: Array,
-    rcond: float, unit: float, measured: Measured,
+    data: Data, item: tuple[int, ...], place: tuple[int, ...], features: tuple[Array, Array], widths: Array,
+    ridges: Array, rcond: float, unit: float, measured: Measured,
 ) -> None:  # fmt: skip
     F, F_test = features
     full = [p for p in range(1, F.shape[1] + 1) if _rank(F[:, :p], rcond, unit) == data.n]

@@ -19,6 +19,8 @@ CLAIMS: dict[str, tuple[str, str]] = {
         "epoch_descent",
         "At the threshold gradient descent falls, then climbs the peak: stopping early pays",
     ),
+    "implicit-bias": ("implicit_bias", "Gradient descent from zero picks the minimum-norm interpolator"),
+    "max-margin": ("max_margin", "Gradient descent on separable data goes to the max margin like 1/log t"),
     "ridge-descent": ("ridge_descent", "Ridge flattens the peak over the width, and the best ridge has none"),
     "sample-descent": ("sample_descent", "More data can hurt: risk peaks where samples are as many as features"),
 }
