@@ -10,7 +10,8 @@ from genkern import problems
 from genkern.studies import _weak_features, ridge_descent
 
 SMALL = {
-    "n_train": 60, "n_test": 300, "n_gaussian": 40, "dimension": 120, "max_width": 180, "tuning": 7, "seeds": 12, "progress": False,
+    "n_train": 60, "n_test": 300, "n_gaussian": 40, "dimension": 120, "max_width": 180, "tuning": 7, "seeds": 12,
+    "progress": False,
 }  # fmt: skip
 
 
