@@ -128,10 +128,10 @@ def risk_curve(curve: RiskCurve, ax: Any = None) -> Any:
         positive = x[order] > 0
         if curve.axis in ("ridge", "step") and positive.any():
             axes.set_xscale("log" if positive.all() else "symlog", **_linear_part(x[order]))
-        shown = np.concatenate(tops) if tops else np.empty((0, 0))
-        if np.any(shown[np.isfinite(shown)] > 0):
+        shown = [rows for rows in tops if np.any(np.isfinite(rows) & (rows > 0))]
+        if shown:
             axes.set_yscale("log")
-            limits(axes, shown)
+            limits(axes, *shown)
         if curve.threshold is not None:
             threshold = curve._measured()["threshold"]
             full = threshold[np.isfinite(threshold)]
@@ -146,15 +146,14 @@ def _linear_part(x: Array) -> dict[str, Any]:
     return {} if np.all(x > 0) else {"linthresh": float(np.min(x[x > 0]))}
 
 
-def limits(axes: Any, risk: Array, below: float = 5.0) -> None:
-    """Limits of a logarithmic axis for curves (s, t): train risks fall to 0 and leave it; peaks of single seeds may.
+def limits(axes: Any, *risks: Array, below: float = 5.0) -> None:
+    """Limits of a logarithmic axis for bands of curves (s, t).
 
-    The axis begins at the least risk over `below`.
+    Train risks fall to 0 and leave it; peaks of single seeds may, too. The axis begins at the least risk over `below`.
     """
-    risk = np.where(np.isfinite(risk) & (risk > 0), risk, np.nan)
-    low = np.nanmin(risk)
-    middle = median_band(risk)
-    axes.set_ylim(low / below, 4 * np.nanmax(middle[2]))
+    shown = [np.where(np.isfinite(risk) & (risk > 0), risk, np.nan) for risk in risks]
+    low, high = (min(np.nanmin(risk) for risk in shown), max(np.nanmax(median_band(risk)[2]) for risk in shown))
+    axes.set_ylim(low / below, 4 * high)
     value_ticks(axes)
 
 

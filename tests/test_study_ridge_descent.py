@@ -10,7 +10,8 @@ from genkern import problems
 from genkern.studies import _weak_features, ridge_descent
 
 SMALL = {
-    "n_train": 60, "n_test": 300, "n_gaussian": 40, "dimension": 120, "max_width": 240, "seeds": 20, "progress": False,
+    "n_train": 60, "n_test": 300, "n_gaussian": 40, "dimension": 120, "max_width": 180, "tuning": 7, "seeds": 12,
+    "progress": False,
 }  # fmt: skip
 
 
@@ -76,13 +77,13 @@ def test_the_known_ridge_is_the_best_in_theory():
 
 
 def test_widths_given_and_files(result, tmp_path):
-    few = ridge_descent.run(**SMALL | {"widths": [20, 200, 60], "seeds": [1]}, out=tmp_path)
-    assert few.curves["image_widths"].tolist() == [20, 60, 200] and few.curves["gaussian_widths"].tolist() == [20, 60]
+    few = ridge_descent.run(**SMALL | {"widths": [20, 150, 60], "seeds": [1]}, out=tmp_path)
+    assert few.curves["image_widths"].tolist() == [20, 60, 150] and few.curves["gaussian_widths"].tolist() == [20, 60]
     np.testing.assert_allclose(
-        few.curves["image_test_risk"][0], result.curves["image_test_risk"][1][:, [19, 59, 199]], rtol=1e-6
+        few.curves["image_test_risk"][0], result.curves["image_test_risk"][1][:, [19, 59, 149]], rtol=1e-6
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.png", "results.npz", "summary.json"]
-    assert json.loads((tmp_path / "summary.json").read_text())["parameters"]["widths"] == [20, 60, 200]
+    assert json.loads((tmp_path / "summary.json").read_text())["parameters"]["widths"] == [20, 60, 150]
     assert "no closed form applies to real data" in result.table and "std. errors" in result.table
     result.plot()
     assert len(ridge_descent.run(**SMALL | {"points": 6, "seeds": 1}).curves["image_widths"]) == 6

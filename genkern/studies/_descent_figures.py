@@ -60,8 +60,7 @@ def ridge_descent(result: StudyResult) -> Any:
             plots.band(axes, x, curves[f"{part}_tuned_risk"], "black", "best ridge")
             _threshold(axes, curves[f"{part}_threshold"], n, "full rank at width", "center")
             axes.set(xscale="log", yscale="log")
-            shown = np.concatenate([curves[f"{part}_test_risk"][:, 0], curves[f"{part}_tuned_risk"]])
-            plots.limits(axes, shown, below=1.5)
+            plots.limits(axes, curves[f"{part}_test_risk"][:, 0], curves[f"{part}_tuned_risk"], below=1.5)
             plots.ratio_axis(axes, x)
         _theory(gaussian, curves["gaussian_widths"] / p["n_gaussian"], result.theory, "gaussian_tuned_risk", "theory")
         _titles(
