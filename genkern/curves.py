@@ -103,7 +103,8 @@ def width_curve(
     eps (as in `lstsq`), so that rounding of the features does not pass for rank.
 
     `error` is an estimate of the relative error of the test risk from rounding: condition number times eps times the
-    size of the terms that were added up. Bits depend neither on `n_threads` nor on the batch.
+    size of the terms that were added up. Bits depend neither on `n_threads` nor on the batch (on the numba backend they
+    may, from 500 training points on, where it lets BLAS use its threads).
 
     References
     ----------

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from genkern import _curve_data
+from genkern._numba._blas import blas_threads
 from genkern._numba._curve_engine import Plain, Restart, Ridge, Train
 from genkern._numba._curve_test import Later, SampleTest, WidthTest
 from genkern._numba.features import random_features
@@ -18,6 +19,7 @@ Array = np.ndarray[Any, Any]
 Data = _curve_data.Data
 Measured = _curve_data.Measured
 Hook = Callable[[int], None] | None
+LARGE = 500  # rows from which BLAS may use several threads
 Columns = Callable[[int, int], Array]  # (p, q) -> columns p .. q - 1 in float64
 
 
@@ -45,8 +47,9 @@ class Problem:
 class Options:
     """What all curves of a call share, and the count of points that are done."""
 
-    def __init__(self, points: Array, rcond: float, unit: float, method: str, hook: Hook) -> None:
+    def __init__(self, points: Array, rcond: float, unit: float, method: str, hook: Hook, threads: int) -> None:
         self.points, self.rcond, self.unit, self.method, self.hook = points, rcond, unit, method, hook
+        self.threads = threads
         self.done = 0
 
     def count(self, points: int) -> None:
@@ -61,7 +64,7 @@ def width_curve(
     threads: int,
 ) -> None:  # fmt: skip
     """Every listed width of every curve of the batch."""
-    options = Options(widths, rcond, unit, method, hook)
+    options = Options(widths, rcond, unit, method, hook, threads)
     for item in np.ndindex(data.batch):
         _curves(_widths(data, item, _stored(data.X[item]), _stored(data.X_test[item])), ridges, options, measured, item)
 
@@ -71,7 +74,7 @@ def random_feature_curve(
     method: str, measured: Measured, hook: Hook, threads: int,
 ) -> None:  # fmt: skip
     """As `width_curve`, with features made block by block."""
-    options = Options(widths, rcond, unit, method, hook)
+    options = Options(widths, rcond, unit, method, hook, threads)
 
     def made(X: Array, seed: int) -> Columns:
         def columns(p: int, q: int) -> Array:
@@ -92,7 +95,7 @@ def sample_curve(
     threads: int,
 ) -> None:  # fmt: skip
     """Training points are the columns, targets the test side, test points the right-hand sides."""
-    options = Options(samples, rcond, unit, method, hook)
+    options = Options(samples, rcond, unit, method, hook, threads)
     for item in np.ndindex(data.batch):
         X, y, targets = data.X[item], data.rhs[item], data.targets[item]
 
@@ -117,6 +120,11 @@ def _widths(data: Data, item: tuple[int, ...], train: Columns, test: Columns) ->
 
 def _curves(problem: Problem, ridges: Array, options: Options, measured: Measured, place: tuple[int, ...]) -> None:
     """The curves of one problem, one for each ridge."""
+    with blas_threads(options.threads if len(problem.rhs) >= LARGE else 1):
+        _over_ridges(problem, ridges, options, measured, place)
+
+
+def _over_ridges(problem: Problem, ridges: Array, options: Options, measured: Measured, place: tuple[int, ...]) -> None:
     for r, ridge in enumerate(ridges):
         out = {name: value[(*place, r)] for name, value in vars(measured).items() if name != "threshold"}
         done = options.done
