@@ -147,7 +147,7 @@ def points(name: str, values: Any, last: int) -> tuple[Array, Array, Array]:
         return every, every, np.arange(last)
     if isinstance(values, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of integers, got {type(values).__name__}")
-    listed = np.asarray(_arrays.to_numpy(name, values))
+    listed = np.asarray(_arrays.to_numpy(name, [values] if isinstance(values, (int, np.integer)) else values))
     if listed.ndim != 1:
         raise ValueError(f"{name} must be a one-dimensional sequence, got shape {listed.shape}")
     if listed.size and listed.dtype.kind not in "iu":

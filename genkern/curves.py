@@ -242,11 +242,11 @@ def random_feature_curve(
     Features are made in the dtype of X, the curve from them in float64; see `width_curve`.
     """
     data = _curve_data.Data(("X", "y", "X_test", "y_test"), (X, y, X_test, y_test), noise, classify)
-    if isinstance(widths, (int, np.integer)):
-        widths = [widths]
+    if widths is None:
+        raise TypeError("widths must be an integer or a sequence of integers, got None")
     values, unique, order = _curve_data.points("widths", widths, 2**62)
     ridges = _curve_data.ridge_values(ridge)
-    keep_seeds = not isinstance(seeds, (int, np.integer))
+    keep_seeds = np.ndim(seeds) > 0
     seed_list = [_checks.integer("seeds", seed, low=0, high=_SEEDS) for seed in (seeds if keep_seeds else [seeds])]
     threads = _checks.threads(n_threads)
     choice = _checks.choice("method", method, _curve_data.CHOICES)

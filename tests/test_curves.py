@@ -373,3 +373,42 @@ def test_bad_arguments_of_the_others():
         genkern.ridge_curve(X, y, X, y, ridges=[-1.0])
     with pytest.raises(ValueError, match="steps must be whole numbers"):
         genkern.epoch_curve(X, y, X, y, steps=[-1])
+
+
+@pytest.mark.parametrize(
+    "scales, ridge",
+    [
+        (np.where(np.arange(P) < 20, 1e-9, 1e9), 1.0),  # the woodbury form begins again, after points put off
+        (np.where(np.arange(P) < 6, 1e-100, 1.0), 0.0),  # squares of condition numbers leave the range
+        (np.full(P, 1e-200), 1.0),
+        (np.ones(P), 1e200),
+        (np.ones(P), 5e-324),
+    ],
+)
+def test_scales_that_differ(backend, scales, ridge):
+    F, y, F_test, y_test = data()
+    options = {"ridge": ridge, "widths": range(1, P + 1)}
+    expected = genkern.width_curve(scales * F, y, scales * F_test, y_test, backend="reference", **options)
+    with np.errstate(all="ignore"):
+        result = genkern.width_curve(scales * F, y, scales * F_test, y_test, backend=backend, **options)
+    np.testing.assert_allclose(result.test_risk, expected.test_risk, rtol=1e-9)
+    np.testing.assert_allclose(result.coef_norm, expected.coef_norm, rtol=1e-9, atol=1e-190)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_training_and_test_points_that_are_not_finite(backend, ridge):
+    F, _, _, y_test = data()
+    X, X_test = F.T, np.random.default_rng(1).standard_normal((M, N))
+    y = np.random.default_rng(2).standard_normal(P)
+    good = genkern.sample_curve(X, y, X_test, y_test, ridge=ridge, backend=backend)
+    y[7] = np.nan
+    result = genkern.sample_curve(X, y, X_test, y_test, ridge=ridge, backend=backend)
+    for name in ("train_risk", "test_risk", "coef_norm"):
+        found, wanted = getattr(result, name), getattr(good, name)
+        np.testing.assert_allclose(found[:7], wanted[:7], rtol=1e-9, atol=1e-24)
+        assert np.all(np.isnan(found[7:]))
+    assert np.all(result.method[7:] == "")
+    y[7], X_test[3, 2] = 0.0, np.inf
+    blind = genkern.sample_curve(X, y, X_test, y_test, ridge=ridge, classify=True, backend=backend)
+    assert np.all(np.isnan(blind.test_risk)) and np.all(np.isnan(blind.test_error))
+    assert np.all(np.isfinite(blind.coef_norm)) and np.all(np.isfinite(blind.train_risk))

@@ -103,30 +103,32 @@ void for_each_curve(const Call& call, index_t items, index_t seeds, const py::ob
       };
     const index_t curves_count = items * seeds * call.ridge_count;
     const bool many = curves_count >= call.threads;
-    parallel_for(
-        curves_count, many ? call.threads : 1,
-        [&](index_t curve, int) {
-          const index_t ridge = curve % call.ridge_count, rest = curve / call.ridge_count;
-          const index_t seed = rest % seeds, item = rest / seeds;
-          curves::Problem problem;
-          Matrix rhs, targets;
-          to_columns(call.rhs[item], rhs);
-          to_columns(call.targets[item], targets);
-          problem.rhs = rhs;
-          problem.targets = targets;
-          problem.m = call.m;
-          problem.draws = call.draws;
-          problem.classify = call.classify;
-          problem.points = call.listed;
-          problem.count = call.points;
-          problem.settings = call.settings;
-          problem.settings.ridge = call.ridges[ridge];
-          problem.done = &done;
-          double ignored = 0;
-          problem.out = call.at(curve, rhs->cols, targets->cols, ridge == 0 ? call.out.threshold + rest : &ignored);
-          solve(item, seed, problem, many ? 1 : call.threads, poll);
-        },
-        poll);
+    const auto body = [&](index_t curve, int) {
+      const index_t ridge = curve % call.ridge_count, rest = curve / call.ridge_count;
+      const index_t seed = rest % seeds, item = rest / seeds;
+      curves::Problem problem;
+      Matrix rhs, targets;
+      to_columns(call.rhs[item], rhs);
+      to_columns(call.targets[item], targets);
+      problem.rhs = rhs;
+      problem.targets = targets;
+      problem.m = call.m;
+      problem.draws = call.draws;
+      problem.classify = call.classify;
+      problem.points = call.listed;
+      problem.count = call.points;
+      problem.settings = call.settings;
+      problem.settings.ridge = call.ridges[ridge];
+      problem.done = &done;
+      double ignored = 0;
+      problem.out = call.at(curve, rhs->cols, targets->cols, ridge == 0 ? call.out.threshold + rest : &ignored);
+      solve(item, seed, problem, many ? 1 : call.threads, poll);
+    };
+    // A curve that is to use the threads itself must not run inside a parallel region.
+    if (many)
+      parallel_for(curves_count, call.threads, body, poll);
+    else
+      for (index_t curve = 0; curve < curves_count; ++curve) body(curve, 0);
   });
 }
 

@@ -13,13 +13,22 @@ namespace genkern::curves {
 namespace {
 
 constexpr index_t chunk_rows = 256;
-constexpr index_t second_pass = 256;  // columns of a second pass taken together
+constexpr index_t second_pass = 256;     // columns of a second pass taken together
+constexpr double least_ridge = 1e-290;   // below it a ridge is 0
+constexpr double few_numbers = 1 << 22;  // predictions and dual coefficients of few listed widths
 constexpr double none = std::numeric_limits<double>::quiet_NaN();
 
 // A point whose coefficients are summed up or solved for once all columns have gone by.
 struct Later {
   index_t point, width;
   Matrix alpha;  // (n, K), or empty: an SVD of the columns decides
+};
+
+// A listed width whose coefficients F_p^T alpha are applied in a second pass over the features.
+struct Listed {
+  index_t point, width;
+  double condition;
+  Matrix alpha;  // (n, K)
 };
 
 // A block on its way, with the points that it is measured at.
@@ -36,37 +45,53 @@ class Curve {
       : p_(problem), threads_(threads), interrupted_(interrupted) {}
 
   void run() {
-    for (index_t i = 0; i < p_.n * p_.rhs.cols; ++i)
-      if (!std::isfinite(p_.rhs.data[i])) return;
     if (p_.count == 0) return;
+    Matrix rhs;
+    rhs.copy(p_.rhs);
+    bool blind = false;  // test points of a sample curve that are not finite: all but the test side is measured
+    for (index_t i = 0; i < p_.n * rhs->cols; ++i) {
+      if (std::isfinite(rhs->data[i])) continue;
+      if (!p_.settings.samples) return;
+      blind = true;
+      rhs->data[i] = 0;
+    }
     const index_t chunks = (p_.m + chunk_rows - 1) / chunk_rows;
     for (index_t c = 0; c < chunks; ++c) chunks_.push_back(std::make_unique<Chunk>());
     find_scale();
     Settings settings = p_.settings;
     settings.ridge *= scale_ * scale_;
-    Matrix rhs;
-    rhs.copy(p_.rhs);
+    if (settings.ridge < least_ridge) settings.ridge = 0;
     if (p_.settings.samples)
       for (index_t i = 0; i < p_.n * rhs->cols; ++i) rhs->data[i] *= scale_;
     scaled_ = p_;
     scaled_.rhs = rhs;
     scaled_.scale = scale_;
+    few_ = is_few();
+    later_.clear();
     for (;;) {
-      train_.begin(rhs, settings);
+      train_.begin(rhs, settings, threads_);
+      listed_.clear();
       for (index_t c = 0; c < chunks; ++c)
         chunks_[static_cast<std::size_t>(c)]->begin(scaled_, c * chunk_rows,
                                                     std::min(chunk_rows, p_.m - c * chunk_rows));
       if (settings.samples) labels_.begin(scaled_);
       peak_.assign(static_cast<std::size_t>(predictions()), 0);
-      later_.clear();
       threshold_ = none;
       restart_ = false;
-      blocks();
+      if (few_)
+        few_blocks();
+      else
+        blocks();
       if (!restart_) break;
-      since_ = train_.width;
+      since_ = few_ ? 0 : std::max(since_, train_.width);
       settings.fast = false;
     }
-    for (const Later& entry : later_) finish(entry);
+    if (few_) apply_listed();
+    for (const Later& entry : later_) {
+      finish(entry);
+      poll();
+    }
+    if (blind) forget_test_side();
     *p_.out.threshold = threshold_;
   }
 
@@ -92,6 +117,121 @@ class Curve {
     }
   }
 
+  void forget_test_side() {
+    const index_t K = predictions(), k = p_.targets.cols;
+    std::fill(p_.out.test_risk, p_.out.test_risk + p_.count * K, none);
+    std::fill(p_.out.wrong, p_.out.wrong + p_.count * p_.draws, none);
+    std::fill(p_.out.bias, p_.out.bias + p_.count * k, none);
+    std::fill(p_.out.variance, p_.out.variance + p_.count * k, none);
+    std::fill(p_.out.error, p_.out.error + p_.count, none);
+  }
+
+  // Whether so few widths are listed that S is not worth its cost.
+  bool is_few() const {
+    if (p_.settings.samples || p_.settings.ridge > 0 || !p_.settings.automatic) return false;
+    const double n = static_cast<double>(p_.n), m = static_cast<double>(p_.m), K = static_cast<double>(p_.rhs.cols);
+    const double count = static_cast<double>(p_.count);
+    double sum = 0;
+    for (index_t t = 0; t < p_.count; ++t) sum += static_cast<double>(p_.points[t]);
+    const double apart = 2 * m * K * sum + 4 * n * n * K * count;
+    const double all = 4 * m * n * static_cast<double>(p_.points[p_.count - 1]);
+    return 2 * apart < all && (m + n) * K * count < few_numbers;
+  }
+
+  // Blocks that end at listed widths, whose coefficients are kept as F_p^T alpha.
+  void few_blocks() {
+    for (;;) {
+      Slot& slot = slots_[0];
+      lead(slot);
+      if (!slot.ready) return;
+      const Block& block = slot.block;
+      note_threshold(block);
+      if (!slot.points.empty()) keep(block, slot.points.back());
+      poll();
+    }
+  }
+
+  void keep(const Block& block, index_t t) {
+    const index_t state = block.step.a, K = p_.rhs.cols;
+    Listed entry{t, block.first + block.count, block.condition, {}};
+    const Factor& factor = train_.outer();
+    Matrix u, back;
+    if (block.truncated) {
+      u.copy(block.u);
+      back.reshape(u->rows, K);
+      gemm('T', 'N', 1, block.inverse, u, 0, back);
+      entry.alpha.reshape(p_.n, K);
+      gemm('N', 'N', 1, factor.basis(), back, 0, entry.alpha);
+    } else {
+      factor.fresh(u);
+      factor.back(u, back);
+      factor.to_columns(back, entry.alpha);
+    }
+    for (index_t c = 0; c < K; ++c) {
+      p_.out.coef_norm[t * K + c] = scale_ * std::sqrt(dot(u->col(c), u->col(c), u->rows));
+      p_.out.train_risk[t * K + c] = block.train(state, c) / static_cast<double>(p_.n);
+    }
+    p_.out.method[t] = static_cast<std::int8_t>(block.truncated ? Method::svd : block.step.method);
+    listed_.push_back(std::move(entry));
+    if (p_.done != nullptr) ++*p_.done;
+  }
+
+  // Predictions at the listed widths: columns once more, each block within one listed width and the next.
+  void apply_listed() {
+    const index_t K = p_.rhs.cols, entries = static_cast<index_t>(listed_.size());
+    const index_t chunks = (p_.m + chunk_rows - 1) / chunk_rows;
+    Matrix alphas, weights, predictions, prediction;
+    std::vector<Matrix> columns(static_cast<std::size_t>(chunks));
+    std::vector<Buffer<double>> scratch(static_cast<std::size_t>(chunks));
+    alphas.reshape(p_.n, entries * K);
+    for (index_t e = 0; e < entries; ++e) copy(listed_[static_cast<std::size_t>(e)].alpha, alphas->columns(e * K, K));
+    predictions.zero(p_.m, entries * K);
+    index_t active = 0;  // the first entry that has the columns at hand
+    for (index_t first = 0; active < entries;) {
+      const index_t width = listed_[static_cast<std::size_t>(active)].width;
+      const index_t count = std::min(second_pass, width - first), used = (entries - active) * K;
+      F_.reshape(p_.n, count);
+      p_.columns->train(first, F_, scratch_);
+      for (index_t i = 0; i < p_.n * count && scale_ != 1; ++i) F_->data[i] *= scale_;
+      weights.reshape(count, used);
+      gemm('T', 'N', 1, F_, alphas->columns(active * K, used), 0, weights);
+      parallel_for(
+          chunks, threads_,
+          [&](index_t c, int) {
+            const index_t row = c * chunk_rows, rows = std::min(chunk_rows, p_.m - row);
+            Matrix& T = columns[static_cast<std::size_t>(c)];
+            T.reshape(count, rows);
+            p_.columns->test(first, row, T, scratch[static_cast<std::size_t>(c)]);
+            for (index_t j = 0; j < count; ++j) {
+              const bool dead = dot(F_->col(j), F_->col(j), p_.n) == 0;
+              for (index_t i = 0; i < rows; ++i) T(j, i) = dead ? 0 : T(j, i) * scale_;
+            }
+            gemm('T', 'N', 1, T, weights, 1, predictions->block(row, active * K, rows, used));
+          },
+          interrupted_);
+      first += count;
+      if (first == width) ++active;
+    }
+    for (index_t e = 0; e < entries; ++e) {
+      prediction.copy(predictions->columns(e * K, K));
+      record(prediction, listed_[static_cast<std::size_t>(e)].point, listed_[static_cast<std::size_t>(e)].condition);
+    }
+  }
+
+  // Looks for Ctrl-C outside of parallel regions too.
+  void poll() const {
+    check_interrupt();
+    if (interrupted_ && interrupted_()) throw Interrupted{};
+  }
+
+  void note_threshold(const Block& block) {
+    const std::vector<index_t>& states = block.step.states;
+    if (!block.full || !std::isnan(threshold_)) return;
+    index_t column = 0;
+    while (states[static_cast<std::size_t>(column)] < states.back()) ++column;
+    threshold_ = static_cast<double>(block.first + column + 1);
+  }
+
   // The next block, or none.
   void lead(Slot& slot) {
     slot.ready = false;
@@ -103,14 +243,18 @@ class Curve {
         train_.begin_again();
         begins = true;
       }
-      const index_t wanted = std::min(train_.wanted(), last - train_.width);
+      index_t wanted = std::min(train_.wanted(), last - train_.width);
       if (wanted <= 0) return;
+      if (few_)
+        wanted = std::min(wanted, *std::upper_bound(p_.points, p_.points + p_.count, train_.width) - train_.width);
       F_.reshape(p_.n, wanted);
       p_.columns->train(train_.width, F_, scratch_);
       index_t finite = 0;
       for (; finite < wanted; ++finite) {
         double sum = 0;
         for (index_t i = 0; i < p_.n; ++i) sum += 0 * F_(i, finite);
+        if (p_.settings.samples)
+          for (index_t k = 0; k < p_.labels.cols; ++k) sum += 0 * p_.labels(train_.width + finite, k);
         if (sum != 0) break;
       }
       if (finite == 0) return;
@@ -158,11 +302,7 @@ class Curve {
     const index_t K = predictions(), k = p_.targets.cols, q = p_.draws;
     const double m = static_cast<double>(p_.m);
     if (block.begins) std::fill(peak_.begin(), peak_.end(), 0.0);
-    if (block.full && std::isnan(threshold_)) {
-      index_t column = 0;
-      while (step.states[static_cast<std::size_t>(column)] < step.states.back()) ++column;
-      threshold_ = static_cast<double>(block.first + column + 1);
-    }
+    note_threshold(block);
     std::vector<double> largest(peak_);
     for (index_t s = 0; s < sums.square->cols; ++s)
       for (index_t c = 0; c < K; ++c)
@@ -226,7 +366,7 @@ class Curve {
       part.reshape(count, K);
       gemm('T', 'N', scale_, F_, entry.alpha, 0, part);
       for (index_t k = 0; k < K; ++k) squares[static_cast<std::size_t>(k)] += dot(part->col(k), part->col(k), count);
-      check_interrupt();
+      poll();
     }
     for (index_t k = 0; k < K; ++k)
       p_.out.coef_norm[entry.point * K + k] = scale_ * std::sqrt(squares[static_cast<std::size_t>(k)]);
@@ -310,13 +450,15 @@ class Curve {
     for (index_t c = 0; c < K; ++c) {
       const double risk = sums.risk(c, 0) / m;
       p_.out.test_risk[t * K + c] = std::isfinite(risk) ? risk : none;
-      error = std::max(error, (condition + 1) * std::sqrt(sums.square(c, 0) / sums.risk(c, 0)));
+      const double share = (condition + 1) * std::sqrt(sums.square(c, 0) / sums.risk(c, 0));
+      error = std::isnan(share) ? share : std::max(error, share);
     }
     p_.out.error[t] = safety * eps * error;
     write(sums, 0, t, p_.draws, k);
   }
 
-  // A power of two that brings the first column that is not 0 near 1, where squares could leave the range.
+  // A power of two that brings the first columns, or the root of the ridge, near 1, where squares could leave the
+  // range.
   void find_scale() {
     const index_t last = p_.points[p_.count - 1];
     scale_ = 1;
@@ -328,6 +470,7 @@ class Curve {
       for (index_t i = 0; i < p_.n * count; ++i)
         if (std::isfinite(F_->data[i])) largest = std::max(largest, std::abs(F_->data[i]));
       if (largest == 0) continue;
+      largest = std::max(largest, std::sqrt(p_.settings.ridge));
       int exponent = 0;
       std::frexp(largest, &exponent);
       if (std::abs(exponent) > 64) scale_ = std::ldexp(1.0, -exponent);
@@ -349,7 +492,8 @@ class Curve {
   Buffer<double> scratch_;
   double scale_ = 1, threshold_ = none;
   index_t since_ = 0;
-  bool restart_ = false;
+  bool restart_ = false, few_ = false;
+  std::vector<Listed> listed_;
 };
 
 }  // namespace

@@ -14,6 +14,13 @@ void subtract(double* x, const double* y, double factor, index_t count) {
   for (index_t i = 0; i < count; ++i) x[i] -= factor * y[i];
 }
 
+// Scales to length 1 and returns the length.
+double unit(double* x, index_t count) {
+  const double length = norm(x, count);
+  for (index_t i = 0; i < count; ++i) x[i] /= length;
+  return length;
+}
+
 // The vector with ones in front of what it was, of length r.
 void grow(Matrix& vector, index_t r) {
   const index_t old = vector->rows;
@@ -33,20 +40,20 @@ void Condition::update(const Part& U) {
   grow(large, r);
   double inverse = 0, length = 0;
   for (int iteration = 0; iteration < 3; ++iteration) {
-    trsv('U', 'T', U, small->data);  // L^-1, then L^-T
+    trsv('U', 'T', U, small->data);  // L^-1, then L^-T, each to length 1: squares must not leave the range
+    inverse = unit(small->data, r);
     trsv('U', 'N', U, small->data);
-    inverse = norm(small->data, r);
+    inverse = std::sqrt(inverse) * std::sqrt(norm(small->data, r));
     trmv('U', 'N', U, large->data);  // L^T, then L
+    length = unit(large->data, r);
     trmv('U', 'T', U, large->data);
-    length = norm(large->data, r);
-    for (index_t i = 0; i < r; ++i) {
-      small->data[i] /= inverse;
-      large->data[i] /= length;
-    }
+    length = std::sqrt(length) * std::sqrt(norm(large->data, r));
+    unit(small->data, r);
+    unit(large->data, r);
   }
   if (std::isfinite(inverse) && std::isfinite(length) && length > 0) {
-    s_min = 1 / std::sqrt(inverse);
-    s_max = std::sqrt(length);
+    s_min = 1 / inverse;
+    s_max = length;
   } else {
     s_min = 0;
     small.reshape(0, 1);

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "cpu/curves_factor.hpp"
+#include "support/thread_pool.hpp"
 
 namespace genkern::curves {
 namespace {
@@ -59,6 +60,13 @@ Part Factor::place(const Sorted& s) {
   return U->block(start - g, start - g, r + g, r + g);
 }
 
+// Parts of fixed size, so that the bits do not depend on the number of threads.
+void Factor::slices(index_t size, const std::function<void(index_t, index_t)>& body) const {
+  constexpr index_t slice = 256;
+  parallel_for((size + slice - 1) / slice, threads,
+               [&](index_t i, int) { body(i * slice, std::min(slice, size - i * slice)); });
+}
+
 void Factor::finish(Step& step) {
   const index_t a = step.a;
   step.G.copy(step.X);
@@ -102,7 +110,9 @@ void Factor::dependent(const Part& A, const std::vector<index_t>& active, Step& 
   }
   if (inverted) {
     step.X.reshape(r, a);
-    gemm('N', 'N', 1, J, step.A, 0, step.X);
+    slices(r, [&](index_t first, index_t count) {
+      gemm('N', 'N', 1, J->block(first, 0, count, J->cols), step.A, 0, step.X->block(first, 0, count, a));
+    });
   } else {
     step.X.copy(step.A);
     trsm('L', 'U', 'T', triangle(), step.X);
@@ -166,9 +176,12 @@ void Factor::commit(Step& step) {
     fresh(u);
   } else {
     inner_.reshape(a, J->cols);
-    gemm('T', 'N', 1, step.X, J, 0, inner_);
-    trsm('L', 'L', 'N', step.H, inner_);
-    gemm('N', 'N', -1, step.correction, inner_, 1, J);
+    slices(J->cols, [&](index_t first, index_t count) {
+      const Part part = J->columns(first, count), inner = inner_->columns(first, count);
+      gemm('T', 'N', 1, step.X, part, 0, inner);
+      trsm('L', 'L', 'N', step.H, inner);
+      gemm('N', 'N', -1, step.correction, inner, 1, part);
+    });
     gemm('N', 'N', -1, step.correction, step.z, 1, u);
   }
 }

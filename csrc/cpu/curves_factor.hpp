@@ -12,6 +12,7 @@
 // new 8 n r b, orthogonal 3 n^2 b, woodbury 6 n^2 b flops.
 #pragma once
 
+#include <functional>
 #include <limits>
 #include <vector>
 
@@ -61,6 +62,7 @@ class Factor {
   Matrix Q, U, J;
   bool inverted = false, whole = false;  // J in the place of U; J acts on columns, not on their coordinates
   Matrix rhs, residual;                  // (rows, K)
+  int threads = 1;                       // for products with J, where no others are at work
   Matrix u;                              // (r, K)
   Condition condition;
 
@@ -84,6 +86,7 @@ class Factor {
 
  private:
   void finish(Step& step);
+  void slices(index_t size, const std::function<void(index_t, index_t)>& body) const;
   Matrix coordinates_, again_, moved_, inner_, gram_, stacked_, factors_;
   Buffer<double> work_, vector_;
 };

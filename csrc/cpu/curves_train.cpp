@@ -14,13 +14,14 @@ constexpr index_t most_blocks = 8;     // ... and after so many blocks
 
 }  // namespace
 
-void Train::begin(const Part& rhs, const Settings& settings) {
+void Train::begin(const Part& rhs, const Settings& settings, int threads) {
+  outer_.threads = inner_.threads = threads;
   settings_ = settings;
   n = rhs.rows;
   width = 0;
   squares_ = 0;
   steady_ = blocks_ = 0;
-  limit = block_ = std::clamp<index_t>(n / 4, 8, 64);
+  limit = block_ = std::clamp<index_t>(n / 4, 8, 128);
   peak_.assign(static_cast<std::size_t>(rhs.cols), 0);
   const double unit = std::isnan(settings.rcond) ? settings.unit : std::min(settings.unit, settings.rcond);
   outer_.begin(n, n, rhs, static_cast<double>(n) * std::max(unit, eps));
@@ -147,8 +148,8 @@ index_t Train::try_plain(const Part& F, Block& block) {
   if (fresh) after_.update(factor.place(sorted_));
   bool doubtful = false;
   if (!factor.inverted)
-    doubtful = settings_.always_svd || s_max * cutoff(count) > svd_margin * after_.s_min;
-  else if (settings_.automatic && safety * eps * s_max > 100 * fast_error * began_)
+    doubtful = settings_.always_svd || !(s_max * cutoff(count) <= svd_margin * after_.s_min);
+  else if (settings_.automatic && !(safety * eps * s_max <= 100 * fast_error * began_))
     throw Restart{};
   if (doubtful && count > 1) return 1;
   if (fresh)

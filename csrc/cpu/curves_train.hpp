@@ -48,7 +48,7 @@ class Train {
  public:
   index_t n = 0, width = 0, limit = 0;
 
-  void begin(const Part& rhs, const Settings& settings);
+  void begin(const Part& rhs, const Settings& settings, int threads);
   // How many columns to offer at most; begin_again() first if it is 0.
   index_t wanted() const;
   void begin_again();

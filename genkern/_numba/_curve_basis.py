@@ -92,15 +92,20 @@ class Condition:
         ones = np.full(r - len(self.small), 1.0 / np.sqrt(r))
         self.small, self.large = np.concatenate([ones, self.small]), np.concatenate([ones, self.large])
         with np.errstate(all="ignore"):
-            for _ in range(3):
-                x = solve_triangular(L, self.small, lower=True, check_finite=False)
-                x = solve_triangular(L, x, lower=True, trans=1, check_finite=False)
-                inverse = np.linalg.norm(x)
-                self.small = x / inverse
-                y = L @ (L.T @ self.large)
-                length = np.linalg.norm(y)
-                self.large = y / length
+            for _ in range(3):  # to length 1 after each factor: squares must not leave the range
+                x, first = _unit(solve_triangular(L, self.small, lower=True, check_finite=False))
+                self.small, second = _unit(solve_triangular(L, x, lower=True, trans=1, check_finite=False))
+                inverse = np.sqrt(first) * np.sqrt(second)
+                y, first = _unit(L.T @ self.large)
+                self.large, second = _unit(L @ y)
+                length = np.sqrt(first) * np.sqrt(second)
         if np.isfinite(inverse) and np.isfinite(length):
-            self.s_min, self.s_max = 1.0 / np.sqrt(inverse), np.sqrt(length)
+            self.s_min, self.s_max = float(1.0 / inverse), float(length)
         else:
             self.s_min, self.small, self.large = 0.0, np.full(r, r**-0.5), np.full(r, r**-0.5)
+
+
+def _unit(x: Array) -> tuple[Array, Any]:
+    """The vector scaled to length 1, and its length."""
+    length = np.linalg.norm(x)
+    return x / length, length

@@ -30,6 +30,7 @@ from genkern._numba._curve_factor import ORTHOGONAL, Factor, Step
 Array = np.ndarray[Any, Any]
 
 EPS = float(np.finfo(np.float64).eps)
+TINY = float(np.finfo(np.float64).tiny)
 FAST_ERROR = 1e-10  # of the woodbury form where it takes over, by its estimate
 SHRINKAGE = 1e4  # the woodbury form takes in all columns from sqrt(ridge) I if these are at most so much larger
 SVD_MARGIN = 0.1  # an SVD decides once the condition number exceeds this share of 1 / rcond
@@ -68,7 +69,7 @@ class Train:
         self.n, self.rhs, self.rcond, self.unit, self.samples = n, rhs, rcond, unit, samples
         self.method, self.fast = method, fast and method in ("auto", "woodbury")
         self.width, self.squares, self.steady = 0, 0.0, 0
-        self.block = self.limit = int(np.clip(n // 4, 8, 64))
+        self.block = self.limit = int(np.clip(n // 4, 8, 128))
         self.peak, self.blocks = np.zeros(rhs.shape[1]), 0
         self.began = 0.0  # smallest singular value where woodbury began
         self.outer = Factor(n, n, rhs, n * max(unit if np.isnan(rcond) else min(unit, rcond), EPS))
@@ -128,7 +129,7 @@ class Plain(Train):
         s_max = float(np.sqrt(self.squares + np.sum(F**2)))
         after = factor.assess(factor.place(A, W, active)) if new else factor.condition
         if factor.J is None:
-            doubtful = self.method == "svd" or s_max * self._cutoff(count) > SVD_MARGIN * after.s_min
+            doubtful = self.method == "svd" or not s_max * self._cutoff(count) <= SVD_MARGIN * after.s_min
         else:
             doubtful = False
             if self.method == "auto" and SAFETY * EPS * s_max > 100 * FAST_ERROR * self.began:
@@ -152,11 +153,11 @@ class Plain(Train):
             ratio = s_max / self.began
         elif new:
             factor.condition = after
-            ratio = after.s_max / after.s_min
+            ratio = after.s_max / max(after.s_min, TINY)
         else:
             before = after.s_min
             factor.condition = factor.assess(factor.triangle)
-            ratio = factor.condition.s_max / (factor.condition.s_min if count == 1 else before)
+            ratio = factor.condition.s_max / max(factor.condition.s_min if count == 1 else before, TINY)
         full = factor.basis.start == 0
         if full:
             train[-1] = 0.0 if new else train[-1]
@@ -236,7 +237,7 @@ class Ridge(Train):
             return 1
         s_max = float(np.sqrt(self.squares + np.sum(F**2)))
         after = outer.assess(outer.place(A, W, active)) if g else outer.condition
-        doubtful = self.method == "svd" or s_max * self._cutoff(count) > SVD_MARGIN * after.s_min
+        doubtful = self.method == "svd" or not s_max * self._cutoff(count) <= SVD_MARGIN * after.s_min
         if doubtful and count > 1:
             return 1
         start = outer.basis.start
@@ -306,7 +307,7 @@ class Ridge(Train):
             # Directions that no column has yet are apart from the rest: their entries of L do not count.
             seen = inner.basis.start if self.augmented else outer.basis.start
             inner.condition = inner.assess(inner.L[seen:, seen:])
-            ratio = inner.condition.s_max / inner.condition.s_min
+            ratio = inner.condition.s_max / max(inner.condition.s_min, TINY)
             if not self.augmented and self.width + count >= self.n - 1:
                 self._hand_over(float(np.sqrt(s_max**2 + self.ridge)), inner.condition.s_min)
         block = Block(step, count, states, float(ratio), outer.basis.start == 0, norms, train, rows)

@@ -19,6 +19,7 @@ Array = np.ndarray[Any, Any]
 Data = _curve_data.Data
 Measured = _curve_data.Measured
 Hook = Callable[[int], None] | None
+LEAST_RIDGE = 1e-290  # below it a ridge is 0
 LARGE = 500  # rows from which BLAS may use several threads
 Columns = Callable[[int, int], Array]  # (p, q) -> columns p .. q - 1 in float64
 
@@ -128,39 +129,45 @@ def _over_ridges(problem: Problem, ridges: Array, options: Options, measured: Me
     for r, ridge in enumerate(ridges):
         out = {name: value[(*place, r)] for name, value in vars(measured).items() if name != "threshold"}
         done = options.done
-        if len(options.points) and np.isfinite(problem.rhs).all():
-            threshold = _curve(problem, float(ridge), options, out)
+        finite = np.isfinite(problem.rhs).all()
+        if len(options.points) and (finite or problem.samples):
+            seen = problem if finite else replace(problem, rhs=np.where(np.isfinite(problem.rhs), problem.rhs, 0.0))
+            threshold = _curve(seen, float(ridge), options, out)
+            if not finite:  # test points of a sample curve: all but the test side is measured
+                for name in ("test_risk", "wrong", "bias", "variance", "error"):
+                    out[name][...] = np.nan
             if r == 0:
                 measured.threshold[place] = threshold
         options.count(done + len(options.points) - options.done)
 
 
 def _curve(problem: Problem, ridge: float, options: Options, out: dict[str, Array]) -> float:
-    fast, since, scale = True, 0, _scale(problem, int(options.points[-1]))
+    fast, since, scale = True, 0, _scale(problem, ridge, int(options.points[-1]))
+    ridge *= scale**2
+    later: list[Later] = []
     if scale != 1.0:
         problem = problem.scaled(scale)
     while True:
         arguments = (options.rcond, options.unit, options.method, fast, problem.samples)
         train: Train = Plain(problem.rhs, *arguments)
-        if ridge > 0:
-            train = Ridge(problem.rhs, ridge * scale**2, *arguments)
-        later: list[Later] = []
+        if ridge >= LEAST_RIDGE:
+            train = Ridge(problem.rhs, ridge, *arguments)
         try:
             threshold = _blocks(problem, train, options, since, later, out)
         except Restart:
-            fast, since = False, train.width
+            fast, since = False, max(since, train.width)
             continue
         out["coef_norm"] *= scale
         return threshold
 
 
-def _scale(problem: Problem, last: int) -> float:
-    """A power of two that brings the first column that is not 0 near 1, where squares could leave the range."""
+def _scale(problem: Problem, ridge: float, last: int) -> float:
+    """A power of two that brings the first columns, or the root of the ridge, near 1: squares stay in the range."""
     for first in range(0, last, 64):
         F = problem.train(first, min(first + 64, last))
         largest = float(np.max(np.abs(F), where=np.isfinite(F), initial=0.0))
         if largest > 0:
-            exponent = math.frexp(largest)[1]
+            exponent = math.frexp(max(largest, math.sqrt(ridge)))[1]
             return 2.0**-exponent if abs(exponent) > 64 else 1.0
     return 1.0
 
@@ -191,7 +198,12 @@ def _blocks(
         T = problem.test(p, p + F.shape[1])
         if not problem.samples:  # a feature that is 0 on the training points has weight 0
             T = np.where(np.any(F != 0, axis=0), T, 0.0)
-        if not dead:
+        if problem.samples:  # a training point ends where its targets are not finite
+            good = np.isfinite(T).all(axis=0)
+            F = F if good.all() else F[:, : int(np.argmin(good))]
+            if F.shape[1] == 0:
+                break
+        elif not dead:
             good = np.isfinite(T).all(axis=0)
             if not good.all():
                 dead = bool(not np.ravel(good)[0])
