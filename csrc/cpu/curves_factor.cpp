@@ -120,33 +120,47 @@ void Factor::dependent(const Part& A, const std::vector<index_t>& active, Step& 
   step.q.reshape(rows, 0);
   step.H.zero(a, a);
   for (index_t i = 0; i < a; ++i) step.H(i, i) = 1;
-  bool done = false;
-  if (sum_of_squares(step.X) < small_gram) {
+  bool small = sum_of_squares(step.X) < small_gram;
+  if (small) {
     gemm('T', 'N', 1, step.X, step.X, 1, step.H);
-    done = cholesky(step.H);
+    small = cholesky(step.H);
     for (index_t j = 0; j < a; ++j)
       for (index_t i = 0; i < j; ++i) step.H(i, j) = 0;
   }
-  if (!done) {
-    gram_.zero(a, a);
-    for (index_t i = 0; i < a; ++i) gram_(i, i) = 1;
-    stacked_.copy(step.X);
-    factors_.reshape(reflector_block, a);
-    append_qr(gram_, stacked_, factors_, work_);
-    for (index_t i = 0; i < a; ++i) {
-      const double sign = gram_(i, i) < 0 ? -1 : 1;
-      for (index_t j = 0; j < a; ++j) step.H(j, i) = j >= i ? sign * gram_(i, j) : 0.0;
-    }
-  }
+  if (small)
+    finish(step);
+  else
+    orthonormal(step);
   step.z.reshape(a, u->cols);
-  gemm('T', 'N', 1, step.X, u, 0, step.z);
-  trsm('L', 'L', 'N', step.H, step.z);
-  finish(step);
-  if (inverted) {
-    for (index_t i = 0; i < a; ++i) step.H(i, i) += 1;
-    step.correction.copy(step.X);
-    trsm('R', 'L', 'T', step.H, step.correction);
-    for (index_t i = 0; i < a; ++i) step.H(i, i) -= 1;
+  gemm('T', 'N', 1, step.G, u, 0, step.z);
+  if (!inverted) return;
+  // X (I + H)^-T = G - G (I + H)^-T
+  inner_.copy(step.G);
+  for (index_t i = 0; i < a; ++i) step.H(i, i) += 1;
+  trsm('R', 'L', 'T', step.H, inner_);
+  for (index_t i = 0; i < a; ++i) step.H(i, i) -= 1;
+  step.correction.copy(step.G);
+  for (index_t i = 0; i < r * a; ++i) step.correction->data[i] -= inner_->data[i];
+}
+
+// [I; X] = [tails; G] H^T by reflectors: G of length at most 1 however large X is.
+void Factor::orthonormal(Step& step) {
+  const index_t a = step.a, r = step.r;
+  gram_.zero(a, a);
+  step.tails.zero(a, a);
+  for (index_t i = 0; i < a; ++i) gram_(i, i) = step.tails(i, i) = 1;
+  stacked_.copy(step.X);
+  factors_.reshape(reflector_block, a);
+  append_qr(gram_, stacked_, factors_, work_);
+  step.G.zero(r, a);
+  apply_qr('N', stacked_, factors_, step.tails, step.G, work_);
+  for (index_t i = 0; i < a; ++i) {
+    const double sign = gram_(i, i) < 0 ? -1 : 1;
+    for (index_t j = 0; j < a; ++j) {
+      step.H(j, i) = j >= i ? sign * gram_(i, j) : 0.0;
+      step.tails(j, i) = j <= i ? sign * step.tails(j, i) : 0.0;
+    }
+    for (index_t j = 0; j < r; ++j) step.G(j, i) *= sign;
   }
 }
 
@@ -178,8 +192,7 @@ void Factor::commit(Step& step) {
     inner_.reshape(a, J->cols);
     slices(J->cols, [&](index_t first, index_t count) {
       const Part part = J->columns(first, count), inner = inner_->columns(first, count);
-      gemm('T', 'N', 1, step.X, part, 0, inner);
-      trsm('L', 'L', 'N', step.H, inner);
+      gemm('T', 'N', 1, step.G, part, 0, inner);
       gemm('N', 'N', -1, step.correction, inner, 1, part);
     });
     gemm('N', 'N', -1, step.correction, step.z, 1, u);

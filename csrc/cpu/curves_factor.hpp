@@ -5,7 +5,7 @@
 // be J = L^-1 Q^T, an inverse square root of F F^T, which acts on columns themselves where Q is square. For a block
 // with X = L^-1 Q^T F_b and an upper triangle H^T (H is stored, a lower one),
 //   new directions, F_b = Q A + q W:  H^T = W,                  z = q^T rhs,
-//   dependent columns:                H H^T = I + X^T X,        z = H^-1 X^T u,
+//   dependent columns:                H H^T = I + X^T X,        z = G^T u,
 // the coefficients after its first i columns are [u - sum_j G_j z_j; sum_j (H^-T)_j z_j] with G = X H^-T. L takes
 // dependent columns in by an orthogonal transformation of [L, A]; J as J -= X (I + H)^-T H^-1 X^T J (Andrews 1968),
 // where H comes from a QR of [I; X] unless X is small: the Gram matrix squares what is large in X. Cost of b columns:
@@ -86,6 +86,7 @@ class Factor {
 
  private:
   void finish(Step& step);
+  void orthonormal(Step& step);
   void slices(index_t size, const std::function<void(index_t, index_t)>& body) const;
   Matrix coordinates_, again_, moved_, inner_, gram_, stacked_, factors_;
   Buffer<double> work_, vector_;

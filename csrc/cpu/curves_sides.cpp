@@ -19,14 +19,18 @@ Part Side::update(const Block& block, const Part& T) {
   D_.reshape(a, rows);
   if (a == 0) return D_;
   const Part S = used(r);
-  copy(columns, D_);
-  gemm('T', 'N', -1, step.X, S, 1, D_);
-  trsm('L', 'L', 'N', step.H, D_);
   if (step.method == Method::qr) {
+    copy(columns, D_);
+    gemm('T', 'N', -1, step.X, S, 1, D_);
+    trsm('L', 'L', 'N', step.H, D_);
     for (index_t i = 0; i < rows; ++i)
       for (index_t j = 0; j < a; ++j) S_(n - r - 1 - j, i) = columns(j, i);
-  } else if (step.method == Method::orthogonal) {
-    apply_qr(step.V, step.T, S, columns, work_);
+    return D_;
+  }
+  gemm('T', 'N', 1, step.tails, columns, 0, D_);
+  gemm('T', 'N', -1, step.G, S, 1, D_);
+  if (step.method == Method::orthogonal) {
+    apply_qr('T', step.V, step.T, S, columns, work_);
   } else {
     for (index_t i = 0; i < rows; ++i)
       for (index_t j = 0; j < a; ++j) columns(j, i) += D_(j, i);

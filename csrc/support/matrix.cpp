@@ -83,13 +83,13 @@ void append_qr(const Part& R, const Part& B, const Part& T, Buffer<double>& work
   if (info != 0) throw std::logic_error("tpqrt: bad argument");
 }
 
-void apply_qr(const Part& B, const Part& T, const Part& C, const Part& D, Buffer<double>& work) {
+void apply_qr(char op, const Part& B, const Part& T, const Part& C, const Part& D, Buffer<double>& work) {
   if (C.rows == 0 || C.cols == 0 || B.rows == 0) return;
-  char side = 'L', trans = 'T';
+  char side = 'L';
   int m = narrow(D.rows), n = narrow(D.cols), k = narrow(B.cols), l = 0, info = 0;
   int nb = narrow(std::min(reflector_block, B.cols)), ldv = narrow(B.ld), ldt = narrow(T.ld);
   int lda = narrow(C.ld), ldb = narrow(D.ld);
-  lapack<double>().tpmqrt(&side, &trans, &m, &n, &k, &l, &nb, B.data, &ldv, T.data, &ldt, C.data, &lda, D.data, &ldb,
+  lapack<double>().tpmqrt(&side, &op, &m, &n, &k, &l, &nb, B.data, &ldv, T.data, &ldt, C.data, &lda, D.data, &ldb,
                           work.reserve(reflector_block * D.cols), &info);
   if (info != 0) throw std::logic_error("tpmqrt: bad argument");
 }

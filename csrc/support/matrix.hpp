@@ -61,8 +61,8 @@ bool cholesky(const Part& A);                             // lower triangle in p
 // QR of the upper triangle R on top of B (b, r), both in place; T (block, r) are the factors of the reflectors.
 constexpr index_t reflector_block = 32;
 void append_qr(const Part& R, const Part& B, const Part& T, Buffer<double>& work);
-// The transpose of its Q applied to C (r, m) on top of D (b, m).
-void apply_qr(const Part& B, const Part& T, const Part& C, const Part& D, Buffer<double>& work);
+// Its Q, or the transpose of it with op 'T', applied to C (r, m) on top of D (b, m).
+void apply_qr(char op, const Part& B, const Part& T, const Part& C, const Part& D, Buffer<double>& work);
 
 double dot(const double* x, const double* y, index_t count);
 double sum_of_squares(const Part& A);

@@ -8,10 +8,10 @@ The problem is ``B_p = T_p F_p^+`` for growing p, applied to right-hand sides: t
     w_i = [u - sum_j G_j z_j; sum_j (H^{-1})_j z_j],   G = X H^{-1},   in the basis [V, unit vectors of the block].
 
 * New directions, ``F_b = Q A + q W``: ``H = W``, ``z = q^T rhs``.
-* Dependent columns: ``H^T H = I + X^T X``, ``z = H^{-T} X^T u``. L and S take them in by an orthogonal transformation
+* Dependent columns: ``H^T H = I + X^T X``, ``z = G^T u``. L and S take them in by an orthogonal transformation
   (tpqrt), or, with ``J = L^{-1} Q^T`` in the place of L, by the square-root form of Woodbury's formula (Andrews 1968)
 
-    J -= X (I + H)^{-1} H^{-T} X^T J,   S += (T_b + D) (I + H^T)^{-1} X^T.
+    J -= X (I + H)^{-1} G^T J,   S += (T_b + D) (I + H^T)^{-1} X^T.
 
 A positive ridge is the minimum-norm problem on ``[F, sqrt(ridge) I]``: up to n - 1 columns by new directions of columns
 with the rows ``sqrt(ridge) I`` below, from n columns on by dependent columns from ``L = sqrt(ridge) I``; both see the

@@ -34,18 +34,10 @@ class Step:
     H: Array  # (a, a) lower triangle: the transpose of the H of the formulas
     z: Array  # (a, K)
     q: Array  # (rows, a) of qr: the new directions
+    G: Array  # (r, a) X H^{-1} of the formulas
+    tails: Array  # (a, a) H^{-1} of the formulas, an upper triangle
     correction: Array | None = None  # (r, a) of woodbury: S += (T + D) correction^T
     reflectors: tuple[Array, Array] | None = None  # of orthogonal: V and T of tpqrt
-
-    @property
-    def G(self) -> Array:
-        """``X H^{-1}`` of the formulas."""
-        return solve(self.H, self.X.T).T
-
-    @property
-    def tails(self) -> Array:
-        """``H^{-1}`` of the formulas, an upper triangle."""
-        return solve(self.H, np.eye(len(self.H))).T
 
 
 class Factor:
@@ -117,8 +109,8 @@ class Factor:
 
     def rising(self, A: Array, W: Array, q: Array, active: Array) -> Step:
         """Columns in new directions q: ``F = Q A + q W``."""
-        X = solve(self.triangle, A[:, active])
-        return Step(QR, active, X, W[:, active].T, q.T @ self.residual, q)
+        X, H = solve(self.triangle, A[:, active]), W[:, active].T
+        return Step(QR, active, X, H, q.T @ self.residual, q, solve(H, X.T).T, solve(H, np.eye(len(H))).T)
 
     def dependent(self, A: Array, active: Array) -> Step:
         """Columns within the span of Q, by their coordinates (by themselves if J is whole)."""
@@ -127,19 +119,21 @@ class Factor:
         gram = X.T @ X
         if np.trace(gram) < SMALL:
             H = np.linalg.cholesky(np.eye(a) + gram)
-        else:  # the Gram matrix has squared what is large in X
-            H = np.transpose(np.linalg.qr(np.concatenate([np.eye(a), X]), mode="r"))
-            H *= np.where(np.diag(H) < 0, -1.0, 1.0)
-        step = Step(ORTHOGONAL, active, X, H, solve(H, X.T @ self.u), np.zeros((len(self.rhs), 0)))
-        if self.J is not None:
-            step.method, step.correction = WOODBURY, solve(H + np.eye(a), X.T).T
+            G, tails = solve(H, X.T).T, solve(H, np.eye(a)).T
+        else:  # the Gram matrix has squared what is large in X: [I; X] = [tails; G] H^T by reflectors
+            Q, R = np.linalg.qr(np.concatenate([np.eye(a), X]))
+            sign = np.where(np.diag(R) < 0, -1.0, 1.0)
+            H, G, tails = (sign[:, None] * R).T, Q[a:] * sign, np.triu(Q[:a] * sign)
+        step = Step(ORTHOGONAL, active, X, H, G.T @ self.u, np.zeros((len(self.rhs), 0)), G, tails)
+        if self.J is not None:  # X (I + H)^-T = G - G (I + H)^-T
+            step.method, step.correction = WOODBURY, G - solve(H + np.eye(a), G.T).T
         return step
 
     def rows(self, step: Step) -> Array:
         """Rows (a, n) with ``z = rows @ rhs``; before `commit`."""
         if step.method == QR:
             return step.q.T
-        back = solve(step.H, self.back(step.X).T)
+        back = self.back(step.G).T
         return back if self.whole else np.asarray(back @ self.Q.T)
 
     def place(self, A: Array, W: Array, active: Array) -> Array:
@@ -171,7 +165,7 @@ class Factor:
         else:
             if self.J is None or step.correction is None:
                 raise AssertionError("woodbury without J")
-            self.J -= step.correction @ solve(step.H, step.X.T @ self.J)
+            self.J -= step.correction @ (step.G.T @ self.J)
             self.u = self.fresh()
 
     def invert(self) -> None:

@@ -32,7 +32,7 @@ class Side:
         if a == 0:
             return T
         S = self.S[:, last - r :]
-        D = solve(step.H, (T - S @ step.X).T).T
+        D = solve(step.H, (T - S @ step.X).T).T if step.method == QR else T @ step.tails - S @ step.G
         if step.method == QR:
             self.S[:, last - r - a : last - r] = T[:, ::-1]
         elif step.method == ORTHOGONAL and step.reflectors is not None:
