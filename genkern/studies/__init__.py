@@ -21,7 +21,15 @@ CLAIMS: dict[str, tuple[str, str]] = {
         "At the threshold gradient descent falls, then climbs the peak: stopping early pays",
     ),
     "implicit-bias": ("implicit_bias", "Gradient descent from zero picks the minimum-norm interpolator"),
+    "interpolation-threshold": (
+        "interpolation_threshold",
+        "At as many features as samples the variance diverges, the bias does not",
+    ),
     "max-margin": ("max_margin", "Gradient descent on separable data goes to the max margin like 1/log t"),
+    "random-features-theory": (
+        "random_features_theory",
+        "The risk of random features is a closed form, and tells its sources",
+    ),
     "ridge-descent": ("ridge_descent", "Ridge flattens the peak over the width, and the best ridge has none"),
     "sample-descent": ("sample_descent", "More data can hurt: risk peaks where samples are as many as features"),
     "spectra": ("spectra", "Sample eigenvalues follow Marchenko-Pastur, their edge Tracy-Widom, spikes a transition"),

@@ -127,16 +127,17 @@ def report(backend: str | None, seconds: float, theory: str) -> dict[str, Any]:
     }
 
 
-def beside_theory(measured: Array, theory: Array) -> dict[str, Array]:
+def beside_theory(measured: Array, theory: Array, scale: float = 0.0) -> dict[str, Array]:
     """Mean over seeds (the first axis), its standard error, theory, and their difference in standard errors.
 
-    One seed has no standard error: NaN.
+    One seed has no standard error: NaN. Less than 1e-12 of `scale` is rounding, which has no standard error either: a
+    difference of 0.
     """
     count = len(measured)
     mean = np.mean(measured, axis=0)
     error = np.std(measured, axis=0, ddof=1) / np.sqrt(count) if count > 1 else np.full(mean.shape, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        difference = (mean - theory) / error
+        difference = np.where(np.abs(mean - theory) < 1e-12 * scale, 0.0, (mean - theory) / error)
     return {"measured": mean, "standard_error": error, "theory": np.asarray(theory), "difference": difference}
 
 
