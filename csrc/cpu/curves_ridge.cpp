@@ -77,8 +77,10 @@ index_t Train::try_ridge(const Part& F, Block& block) {
   } else {
     // Directions that no column has yet are apart from the rest: their entries of L do not count.
     const index_t seen = augmented_ ? inner.start : outer.start;
+    const double before = width > 0 ? inner.condition.s_min : std::sqrt(settings_.ridge);
     inner.condition.update(inner.U->block(seen, seen, n - seen, n - seen));
-    block.condition = seen < n ? inner.condition.s_max / inner.condition.s_min : 1;
+    const double least = count > 1 ? std::min(before, inner.condition.s_min) : inner.condition.s_min;
+    block.condition = seen < n ? inner.condition.s_max / least : 1;
     if (!augmented_ && width + count >= n - 1 && seen < n && affordable(whole, inner.condition.s_min)) {
       began_ = inner.condition.s_min;
       inner.invert();

@@ -27,8 +27,16 @@ Part Side::update(const Block& block, const Part& T) {
       for (index_t j = 0; j < a; ++j) S_(n - r - 1 - j, i) = columns(j, i);
     return D_;
   }
-  gemm('T', 'N', 1, step.tails, columns, 0, D_);
-  gemm('T', 'N', -1, step.G, S, 1, D_);
+  double check = 0;  // 0 unless an entry is not finite: its zero weights in earlier columns would spoil these
+  for (index_t i = 0; i < a * rows; ++i) check += 0 * columns.data[i];
+  if (check == 0) {
+    gemm('T', 'N', 1, step.tails, columns, 0, D_);
+    gemm('T', 'N', -1, step.G, S, 1, D_);
+  } else {
+    copy(columns, D_);
+    gemm('T', 'N', -1, step.X, S, 1, D_);
+    trsm('L', 'L', 'N', step.H, D_);
+  }
   if (step.method == Method::orthogonal) {
     apply_qr('T', step.V, step.T, S, columns, work_);
   } else {

@@ -306,8 +306,10 @@ class Ridge(Train):
         else:
             # Directions that no column has yet are apart from the rest: their entries of L do not count.
             seen = inner.basis.start if self.augmented else outer.basis.start
+            before = inner.condition.s_min if self.width else self.root
             inner.condition = inner.assess(inner.L[seen:, seen:])
-            ratio = inner.condition.s_max / max(inner.condition.s_min, TINY)
+            least = min(before, inner.condition.s_min) if count > 1 else inner.condition.s_min
+            ratio = inner.condition.s_max / max(least, TINY)
             if not self.augmented and self.width + count >= self.n - 1:
                 self._hand_over(float(np.sqrt(s_max**2 + self.ridge)), inner.condition.s_min)
         block = Block(step, count, states, float(ratio), outer.basis.start == 0, norms, train, rows)
