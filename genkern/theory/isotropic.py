@@ -73,7 +73,7 @@ def finite_sample_risk(n: Any, p: Any, d: Any, *, signal: Any, noise: Any) -> An
 
     .. math::
         \Bigl((1 - \tfrac pd) \|\beta\|^2 + \sigma^2\Bigr) \Bigl(1 + \frac{p}{n - p - 1}\Bigr) \quad (p \le n - 2), \\
-        \|\beta\|^2 \Bigl(1 - \frac nd \Bigl(2 - \frac{d - n - 1}{p - n - 1}\Bigr)\Bigr)
+        \|\beta\|^2 \Bigl(1 - \frac{n}{d} \Bigl(2 - \frac{d - n - 1}{p - n - 1}\Bigr)\Bigr)
         + \sigma^2 \Bigl(1 + \frac{n}{p - n - 1}\Bigr) \quad (p \ge n + 2),
 
     and infinite for p from n - 1 to n + 1.
