@@ -249,8 +249,7 @@ def test_any_shape_rank_and_list(backend, n, width, m, k, rank, ridge, decades, 
         points = np.unique(rng.integers(1, width + 1, size=listed))
         result = genkern.width_curve(F, y, F_test, y_test, widths=points, ridge=ridge, backend=backend)
         expected = fresh.widths(F, y, F_test, y_test, points, ridge=ridge)
-    # As a function of the features a solution with a residual has the condition number squared.
-    bound = np.maximum(CURVE_RELATIVE, CURVE_CONDITION * EPS * expected["condition"] ** 2)[:, None]
+    bound = tolerance(expected["condition"])[:, None]
     wanted = expected["test_risk"]
     assert np.all(np.abs(result.test_risk - wanted) <= bound * np.maximum(wanted, np.mean(y_test**2, axis=0)))
     wanted = expected["coef_norm"]
