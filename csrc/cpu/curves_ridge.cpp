@@ -14,7 +14,7 @@ index_t Train::try_ridge(const Part& F, Block& block) {
   const double s_max = std::sqrt(squares_ + sum_of_squares(F));
   after_.copy_from(outer.condition);
   if (g > 0) after_.update(outer.place(sorted_));
-  block.doubtful = settings_.always_svd || !(s_max * cutoff(count) <= 0.1 * after_.s_min);
+  block.doubtful = settings_.always_svd || !(s_max * cutoff(count) <= svd_margin * after_.s_min);
   if (block.doubtful && count > 1) return 1;
 
   // Coordinates in the basis with the new directions, whose right-hand sides appear now.
@@ -45,7 +45,7 @@ index_t Train::try_ridge(const Part& F, Block& block) {
     inner.rising(inner_sorted_, step);
     mapped_.reshape(n, step.a);
     gemm('N', 'N', 1, extended, step.q->block(start - g, 0, n - start + g, step.a), 0, mapped_);
-    augmented_states(F, block);
+    augmented_states(block);
   } else {
     if (g > 0) inner.fresh(inner.u);
     inner.dependent(coordinates_, sorted_.active, step);
@@ -73,7 +73,7 @@ index_t Train::try_ridge(const Part& F, Block& block) {
   const double whole = std::sqrt(s_max * s_max + settings_.ridge);
   if (inner.inverted) {
     block.condition = whole / began_;
-    if (settings_.automatic && !(safety * eps * block.condition <= 100 * 1e-10)) throw Restart{};
+    if (settings_.automatic && !(safety * eps * block.condition <= 100 * fast_error)) throw Restart{};
   } else {
     // Directions that no column has yet are apart from the rest: their entries of L do not count.
     const index_t seen = augmented_ ? inner.start : outer.start;
@@ -92,7 +92,7 @@ index_t Train::try_ridge(const Part& F, Block& block) {
 }
 
 // Up to n - 1 columns: the coefficients are those of the columns themselves, the residual is followed.
-void Train::augmented_states(const Part&, Block& block) {
+void Train::augmented_states(Block& block) {
   const Step& step = block.step;
   const index_t a = step.a, K = outer_.rhs->cols;
   if (settings_.samples) {

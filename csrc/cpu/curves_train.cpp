@@ -5,9 +5,7 @@
 namespace genkern::curves {
 namespace {
 
-constexpr double fast_error = 1e-10;   // of the woodbury form where it takes over, by its estimate
 constexpr double shrinkage = 1e2;      // it takes in all columns from sqrt(ridge) I if they are at most so much larger
-constexpr double svd_margin = 0.1;     // an SVD decides once the condition number exceeds this share of 1 / rcond
 constexpr double cancellation = 1e-3;  // a block ends where the coefficients have shrunk by this factor
 constexpr double refresh = 0.03;       // predictions are made anew where they have shrunk by this one
 constexpr index_t most_blocks = 8;     // ... and after so many blocks

@@ -14,6 +14,8 @@
 namespace genkern::curves {
 
 constexpr double eps = 0x1p-52, safety = 2;
+constexpr double fast_error = 1e-10;  // of the woodbury form where it takes over, by its estimate
+constexpr double svd_margin = 0.1;    // an SVD decides once the condition number exceeds this share of 1 / rcond
 
 // A column was not what the woodbury form had assumed: go through all columns again without it.
 struct Restart {};
@@ -63,7 +65,7 @@ class Train {
  private:
   index_t try_plain(const Part& F, Block& block);
   index_t try_ridge(const Part& F, Block& block);
-  void augmented_states(const Part& F, Block& block);
+  void augmented_states(Block& block);
   void update_states(Block& block);
   double cutoff(index_t count) const;
   index_t shrunk(const Matrix& sizes, const std::vector<index_t>& states) const;
