@@ -1,0 +1,180 @@
+"""From ``executor=`` to an engine: serial, threads, processes, loky, Dask, MPI, or the user's own executor."""
+
+from __future__ import annotations
+
+import concurrent.futures as futures
+import importlib
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from genkern.errors import BackendUnavailable
+from genkern.sweep import _cell
+from genkern.sweep._futures import Executor
+from genkern.sweep._task import Job, Task
+from genkern.sweep._workers import Processes, Record
+
+NAMES = ("serial", "threads", "processes", "loky", "dask", "mpi")
+
+
+class Engine(Protocol):
+    """Runs jobs."""
+
+    def run(
+        self, task: Task, jobs: Iterator[Job], record: Record, tick: Callable[[], None], timeout: float | None
+    ) -> None:
+        """Run all jobs; each outcome is recorded in the calling thread, and `tick` called several times a second."""
+
+
+def name_of(executor: Any) -> str:
+    """Name of an engine; raises for anything else."""
+    if executor is None:
+        return "processes"
+    if isinstance(executor, str) and (executor in NAMES or "://" in executor):
+        return executor
+    if isinstance(executor, futures.Executor):
+        return type(executor).__name__
+    raise (ValueError if isinstance(executor, str) else TypeError)(
+        f"executor must be None, one of {', '.join(NAMES)}, the address of a Dask scheduler (tcp://host:port) or a "
+        f"concurrent.futures.Executor, got {executor!r}"
+    )
+
+
+def engine(executor: Any, todo: int, cells: int) -> Engine:
+    """Engine for `todo` cells of a sweep of `cells`.
+
+    A cell may use as many threads as there are cores for each cell of the sweep: one, but for sweeps smaller than the
+    machine. That number is the same on every engine and after a resume, and so are the bits.
+    """
+    name, available = name_of(executor), cores()
+    workers = max(1, min(available, todo))
+    threads = max(1, available // max(1, cells))
+    if name == "serial":
+        return Serial(threads)
+    if name == "threads":
+        return Executor(
+            lambda: futures.ThreadPoolExecutor(workers, "genkern-sweep"),
+            slots=lambda: workers,
+            threads=threads,
+            local=True,
+        )
+    if name == "processes":
+        return Processes(workers, threads)
+    if name == "loky":
+        return _loky(workers, threads)
+    if name == "mpi":
+        mpi = _load("mpi4py.futures", "mpi")
+        return Executor(mpi.MPIPoolExecutor, slots=lambda: available, threads=threads, rebuild=False)
+    if isinstance(executor, futures.Executor):
+        slots = getattr(executor, "_max_workers", None) or available
+        return Executor(
+            lambda: executor,
+            slots=lambda: slots,
+            threads=threads,
+            owned=False,
+            local=isinstance(executor, futures.ThreadPoolExecutor),
+            rebuild=False,
+        )
+    return _dask(name, workers, threads)
+
+
+class Serial:
+    """Engine that runs cell after cell in the calling thread."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def run(
+        self, task: Task, jobs: Iterator[Job], record: Record, tick: Callable[[], None], timeout: float | None
+    ) -> None:
+        """Run all jobs."""
+        for job in jobs:
+            with _cell.thread_limit(self.threads):
+                outcome = _cell.call(task.call, job.parameters, timeout)
+            record(job, outcome)
+            tick()
+
+
+def cores() -> int:
+    """Cores that this process may use: its affinity, and the quota of its container."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)
+    quota = _quota(Path("/sys/fs/cgroup"))
+    return max(1, count if quota is None else min(count, math.ceil(quota)))
+
+
+def _quota(root: Path) -> float | None:
+    """CPU quota in cores of cgroup version 2 or 1, None where there is none."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (root / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    try:
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (ValueError, ZeroDivisionError):  # "max"
+        return None
+
+
+def _loky(workers: int, threads: int) -> Executor:
+    loky = _load("loky", "loky")
+
+    def make() -> futures.Executor:
+        from genkern.sweep._workers import THREAD_VARIABLES
+
+        variables = dict.fromkeys(THREAD_VARIABLES, str(threads))
+        made: futures.Executor = loky.ProcessPoolExecutor(workers, env=variables, timeout=None)
+        return made
+
+    return Executor(
+        make,
+        slots=lambda: workers,
+        threads=threads,
+        stop=lambda pool, ended: pool.shutdown(wait=True, kill_workers=not ended),
+    )
+
+
+def _dask(address: str, workers: int, threads: int) -> Executor:
+    distributed = _load("distributed", "dask")
+    closing: list[Callable[[], Any]] = []
+    if address == "dask":
+        try:
+            client = distributed.get_client()
+        except ValueError:
+            cluster = distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+            )
+            client = distributed.Client(cluster, set_as_default=False)
+            closing += [client.close, cluster.close]
+    else:
+        try:
+            client = distributed.Client(address, set_as_default=False)
+        except OSError as error:
+            raise OSError(f"executor: no Dask scheduler answers at {address}: {error}") from None
+        closing.append(client.close)
+
+    def close() -> None:
+        for step in closing:
+            step()
+
+    return Executor(
+        lambda: client.get_executor(pure=False),
+        slots=lambda: sum(client.nthreads().values()),
+        threads=threads,
+        rebuild=False,
+        killed=(distributed.KilledWorker,),
+        scatter=lambda content: client.scatter(content, broadcast=True, hash=False),
+        close=close,
+    )
+
+
+def _load(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except (ImportError, RuntimeError) as error:  # mpi4py raises RuntimeError where there is no MPI
+        raise BackendUnavailable(f"executor={extra!r} cannot run: pip install 'genkern[{extra}]' ({error})") from None
