@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genkern.sweep import _cell, _export, _lock, _store, _values
+from genkern.sweep import _cell, _export, _format, _lock, _values
 from genkern.sweep._grid import Grid
 from genkern.sweep._task import Task
 
@@ -87,7 +87,7 @@ class SweepResult:
 
     def __init__(self, path: str | os.PathLike[str], task: Task | None = None, grid: Grid | None = None) -> None:
         self._path, self._task, self._grid = Path(path), task, grid
-        with _store.reading(self._path) as sql:
+        with _format.reading(self._path) as sql:
             meta = dict(sql.execute("SELECT name, value FROM meta"))
         try:
             self._meta = {name: json.loads(meta[name]) for name in ("version", "parameters", "common", "created")}
@@ -118,13 +118,13 @@ class SweepResult:
         return version
 
     def __len__(self) -> int:
-        with _store.reading(self._path) as sql:
+        with _format.reading(self._path) as sql:
             if self._grid is None:
                 return int(sql.execute("SELECT count(*) FROM cells").fetchone()[0])
             return sum(1 for _ in self._rows(sql, "key"))
 
     def __iter__(self) -> Iterator[Cell]:
-        with _store.reading(self._path) as sql:
+        with _format.reading(self._path) as sql:
             for key, text, *rest in self._rows(sql, _COLUMNS):
                 rows = sql.execute("SELECT name, dtype, shape, data FROM results WHERE key = ? ORDER BY name", (key,))
                 results = {row[0]: _values.decode(*row) for row in rows.fetchall()}
@@ -133,14 +133,14 @@ class SweepResult:
     @property
     def failed(self) -> list[Cell]:
         """Cells whose status is not "done"."""
-        with _store.reading(self._path) as sql:
+        with _format.reading(self._path) as sql:
             found = self._rows(sql, _COLUMNS, f"status != '{_cell.DONE}'")
             return [Cell(self._parameters(text), {}, *rest) for _, text, *rest in found]
 
     def status(self) -> SweepStatus:
         """Counts, rate and time left, also while another process runs the sweep."""
         running = _lock.held(self._path)
-        with _store.reading(self._path) as sql:
+        with _format.reading(self._path) as sql:
             recorded, done = sql.execute(
                 f"SELECT count(*), coalesce(sum(status = '{_cell.DONE}'), 0) FROM cells"
             ).fetchone()
@@ -158,7 +158,7 @@ class SweepResult:
 
     def _rows(self, sql: Any, columns: str, condition: str = "1") -> Iterator[tuple[Any, ...]]:
         """Rows of the table of cells in the grid's order."""
-        with _store.explained(self._path):
+        with _format.explained(self._path):
             if self._grid is None or self._task is None:
                 yield from sql.execute(f"SELECT {columns} FROM cells WHERE {condition} ORDER BY place, parameters")
                 return
@@ -224,4 +224,6 @@ class SweepResult:
 
 
 def _tuple(value: Any) -> Any:
+    if isinstance(value, dict):
+        raise ValueError("a mapping is no parameter")
     return tuple(map(_tuple, value)) if isinstance(value, list) else value

@@ -176,7 +176,9 @@ def _fill(
             store.add(job, outcome)
             store.flush()
             if on_error == "raise" and outcome.status != _cell.DONE:
-                raise CellFailed(f"cell {job.parameters} failed: {outcome.error}\n{outcome.traceback}".rstrip())
+                failure = CellFailed(f"cell {job.parameters} failed: {outcome.error}")
+                failure.add_note(f"In the cell:\n{outcome.traceback}".rstrip())
+                raise failure
 
         if todo:
             tick()
@@ -197,7 +199,10 @@ def _jobs(store: Store, task: Task, grid: Grid, again: int) -> Iterator[Job]:
     """Cells to run, drawn as they are needed."""
     for place, parameters in enumerate(grid):
         job = task.job(place, parameters)
-        if again or store.status(job) is None:
+        recorded = store.place(job)
+        if again:
+            yield job if recorded is None else job._replace(place=recorded)
+        elif recorded is None:
             yield job
 
 
