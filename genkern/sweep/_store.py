@@ -33,9 +33,9 @@ class Store:
         self.done = self.failed = 0
         self._waiting: list[tuple[Job, _cell.Outcome]] = []
         self._bytes, self._committed = 0, time.monotonic()
-        if not path.parent.is_dir():
-            raise FileNotFoundError(errno.ENOENT, f"cannot open the store {path}: no folder {path.parent}")
         try:
+            if not path.parent.is_dir():
+                raise FileNotFoundError(errno.ENOENT, f"no folder {path.parent}")
             self._held = _lock.Lock(path)
         except _lock.Busy:
             raise OSError(errno.EAGAIN, f"the store {path} is being written by another run") from None
@@ -72,7 +72,7 @@ class Store:
                     self._create(task)
             problem = sql.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problem != "ok":
-                raise ValueError(f"{self.path} is damaged: {problem}")
+                raise ValueError(f"{self.path} is damaged: {' '.join(problem.split())}")
             _format.match(self.path, sql, task)
             self.empty = not sql.execute("SELECT EXISTS (SELECT 1 FROM cells)").fetchone()[0]
             if not resume and not self.empty:
@@ -177,6 +177,10 @@ class Store:
             self.flush(force=True)
             with _format.explained(self.path), self._transaction():
                 self._sql.execute("UPDATE runs SET ended = ? WHERE id = ?", (ended, self._run))
+            with contextlib.suppress(sqlite3.Error):
+                # Without a log a store is one file, to be read where nothing may be written. Fails while others read.
+                self._sql.execute("PRAGMA busy_timeout=0")
+                self._sql.execute("PRAGMA journal_mode=DELETE")
         finally:
             self._sql.close()
             self._held.release()
