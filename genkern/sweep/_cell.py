@@ -83,9 +83,9 @@ def _trace(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def thread_limit(threads: int) -> Iterator[None]:
-    """Let kernels whose n_threads is None, and BLAS, use so many threads."""
-    token = _checks.thread_limit.set(threads)
+def thread_limit(threads: int, kernels: int | None = None) -> Iterator[None]:
+    """Let BLAS use so many threads, and kernels whose n_threads is None as many or, if given, `kernels`."""
+    token = _checks.thread_limit.set(kernels or threads)
     try:
         with blas_threads(threads):
             yield

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from genkern import _checks
 from genkern.errors import BackendUnavailable
 from genkern.sweep import _cell
 from genkern.sweep._futures import Executor
@@ -46,13 +47,14 @@ def engine(executor: Any, todo: int, cells: int) -> Engine:
     """Engine for `todo` cells of a sweep of `cells`.
 
     A cell may use as many threads as there are cores for each cell of the sweep: one, but for sweeps smaller than the
-    machine. That number is the same on every engine and after a resume, and so are the bits.
+    machine. That number is the same on every engine and after a resume, and so are the bits. Cells that run one after
+    the other leave all cores to the kernels, whose bits do not depend on it, and that number to BLAS, whose bits do.
     """
-    name, available = name_of(executor), cores()
+    name, available = name_of(executor), min(cores(), _checks.thread_limit.get())
     workers = max(1, min(available, todo))
     threads = max(1, available // max(1, cells))
     if name == "serial":
-        return Serial(threads)
+        return Serial(threads, available)
     if name == "threads":
         return Executor(
             lambda: futures.ThreadPoolExecutor(workers, "genkern-sweep"),
@@ -83,15 +85,15 @@ def engine(executor: Any, todo: int, cells: int) -> Engine:
 class Serial:
     """Engine that runs cell after cell in the calling thread."""
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    def __init__(self, threads: int, kernels: int) -> None:
+        self.threads, self.kernels = threads, kernels
 
     def run(
         self, task: Task, jobs: Iterator[Job], record: Record, tick: Callable[[], None], timeout: float | None
     ) -> None:
         """Run all jobs."""
         for job in jobs:
-            with _cell.thread_limit(self.threads):
+            with _cell.thread_limit(self.threads, self.kernels):
                 outcome = _cell.call(task.call, job.parameters, timeout)
             record(job, outcome)
             tick()

@@ -49,7 +49,19 @@ def match(path: Path, sql: sqlite3.Connection, task: Task) -> None:
         same = here == there if name != "parameters" else sorted(json.loads(here)) == sorted(json.loads(there))
         if not same:
             what = {"common": "common arguments"}.get(name, name)
+            if name == "common":
+                there, here = _differing(there, here), _differing(here, there)
             raise StoreMismatch(f"the store {path} is of {what} {there:.300}, not {here:.300}: name another file")
+
+
+def _differing(text: str, other: str) -> str:
+    """What one JSON object has that another has not."""
+    try:
+        ours, theirs = json.loads(text), json.loads(other)
+        found = {name: value for name, value in ours.items() if theirs.get(name, theirs) != value}
+    except (AttributeError, ValueError):  # the text of a damaged store
+        return text
+    return ", ".join(f"{name} = {json.dumps(value):.80}" for name, value in found.items()) or "(none)"
 
 
 def check_header(path: Path) -> None:

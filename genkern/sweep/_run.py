@@ -93,8 +93,8 @@ def run(
     Notes
     -----
     Kernels whose ``n_threads`` is None, and BLAS, get one thread in each cell, and more only where the grid has fewer
-    cells than the machine has cores. A cell whose worker dies is run again elsewhere, and is recorded as "crashed" when
-    it has taken three with it.
+    cells than the machine has cores; "serial" leaves all cores to the kernels. A cell whose worker dies is run again
+    elsewhere, and is recorded as "crashed" when it has taken three with it.
     """
     if not isinstance(grid, Grid):
         raise TypeError(f"grid must be a genkern.sweep.Grid, got {type(grid).__name__}")
