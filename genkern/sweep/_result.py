@@ -117,6 +117,13 @@ class SweepResult:
         version: int | str = self._meta["version"]
         return version
 
+    @property
+    def common(self) -> dict[str, Any]:
+        """Common arguments of the task, arrays as dtype, shape and hash, paths as {"path": ...}, tuples as lists."""
+        if not isinstance(self._meta["common"], dict):
+            raise ValueError(f"{self._path} is damaged: its common arguments are none")
+        return dict(self._meta["common"])
+
     def __len__(self) -> int:
         with _format.reading(self._path) as sql:
             if self._grid is None:
