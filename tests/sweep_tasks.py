@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import genkern
 from genkern import _checks
 
-HERE = Path(__file__).parent
+# Where other interpreters find the genkern and the modules that this one has.
+PATHS = os.pathsep.join([str(Path(__file__).parent), *(path for path in sys.path if path)])
 
 
 def kinds(n, seed):
@@ -141,11 +143,17 @@ def interrupt(i):
     return {"x": i}
 
 
+def need(executor):
+    """Skip a test where the package of an engine is missing."""
+    package = {"loky": "loky", "dask": "distributed", "mpi": "mpi4py"}.get(executor)
+    if package is not None:
+        pytest.importorskip(package, reason=f"executor={executor!r}: {package} is not installed")
+
+
 def child(code, *arguments, **options):
-    """Another interpreter, which finds the genkern and the modules that this one has."""
-    paths = os.pathsep.join([str(HERE), *(path for path in sys.path if path)])
-    environment = {**os.environ, "PYTHONPATH": paths, **options.pop("env", {})}
-    return subprocess.Popen([sys.executable, "-P", *code, *map(str, arguments)], env=environment, text=True, **options)
+    """Another interpreter."""
+    command = [sys.executable, "-P", *code, *map(str, arguments)]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": PATHS}, text=True, **options)
 
 
 TIMING = {"cells": "seconds finished host pid", "runs": "started updated ended host pid executor"}
@@ -165,3 +173,10 @@ def content(path):
     finally:
         sql.close()
     return [sorted(meta.items()), *with_results]
+
+
+def wait(i, seconds):
+    """Wait, and say from when to when."""
+    start = time.time()
+    time.sleep(seconds)
+    return {"start": start, "end": time.time(), "pid": os.getpid()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import contextlib
 import importlib
 import math
 import os
@@ -15,7 +16,7 @@ from genkern.errors import BackendUnavailable
 from genkern.sweep import _cell
 from genkern.sweep._futures import Executor
 from genkern.sweep._task import Job, Task
-from genkern.sweep._workers import Processes, Record
+from genkern.sweep._workers import THREAD_VARIABLES, Processes, Record, end_with
 
 NAMES = ("serial", "threads", "processes", "loky", "dask", "mpi")
 
@@ -58,9 +59,10 @@ def engine(executor: Any, todo: int, cells: int) -> Engine:
     if name == "threads":
         return Executor(
             lambda: futures.ThreadPoolExecutor(workers, "genkern-sweep"),
-            slots=lambda: workers,
+            slots=lambda pool: workers,
             threads=threads,
             local=True,
+            stop=lambda pool, ended: pool.shutdown(wait=True, cancel_futures=True),
         )
     if name == "processes":
         return Processes(workers, threads)
@@ -68,16 +70,16 @@ def engine(executor: Any, todo: int, cells: int) -> Engine:
         return _loky(workers, threads)
     if name == "mpi":
         mpi = _load("mpi4py.futures", "mpi")
-        return Executor(mpi.MPIPoolExecutor, slots=lambda: available, threads=threads, rebuild=False)
+        return Executor(mpi.MPIPoolExecutor, slots=lambda pool: pool.num_workers, threads=threads)
     if isinstance(executor, futures.Executor):
         slots = getattr(executor, "_max_workers", None) or available
         return Executor(
             lambda: executor,
-            slots=lambda: slots,
+            slots=lambda pool: slots,
             threads=threads,
-            owned=False,
             local=isinstance(executor, futures.ThreadPoolExecutor),
-            rebuild=False,
+            killed=_killed(executor),
+            stop=lambda pool, ended: None,
         )
     return _dask(name, workers, threads)
 
@@ -92,11 +94,10 @@ class Serial:
         self, task: Task, jobs: Iterator[Job], record: Record, tick: Callable[[], None], timeout: float | None
     ) -> None:
         """Run all jobs."""
-        for job in jobs:
-            with _cell.thread_limit(self.threads, self.kernels):
-                outcome = _cell.call(task.call, job.parameters, timeout)
-            record(job, outcome)
-            tick()
+        with _cell.thread_limit(self.threads, self.kernels):
+            for job in jobs:
+                record(job, _cell.call(task.call, job.parameters, timeout))
+                tick()
 
 
 def cores() -> int:
@@ -127,52 +128,57 @@ def _loky(workers: int, threads: int) -> Executor:
     loky = _load("loky", "loky")
 
     def make() -> futures.Executor:
-        from genkern.sweep._workers import THREAD_VARIABLES
-
         variables = dict.fromkeys(THREAD_VARIABLES, str(threads))
-        made: futures.Executor = loky.ProcessPoolExecutor(workers, env=variables, timeout=None)
+        made: futures.Executor = loky.ProcessPoolExecutor(
+            workers, env=variables, timeout=None, initializer=end_with, initargs=(os.getpid(),)
+        )
         return made
 
     return Executor(
         make,
-        slots=lambda: workers,
+        slots=lambda pool: workers,
         threads=threads,
+        rebuild=True,
         stop=lambda pool, ended: pool.shutdown(wait=True, kill_workers=not ended),
     )
 
 
 def _dask(address: str, workers: int, threads: int) -> Executor:
     distributed = _load("distributed", "dask")
-    closing: list[Callable[[], Any]] = []
+    steps = contextlib.ExitStack()
     if address == "dask":
         try:
             client = distributed.get_client()
         except ValueError:
-            cluster = distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+            cluster = steps.enter_context(
+                distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
             )
-            client = distributed.Client(cluster, set_as_default=False)
-            closing += [client.close, cluster.close]
+            client = steps.enter_context(distributed.Client(cluster, set_as_default=False))
     else:
         try:
-            client = distributed.Client(address, set_as_default=False)
+            client = steps.enter_context(distributed.Client(address, set_as_default=False))
         except OSError as error:
-            raise OSError(f"executor: no Dask scheduler answers at {address}: {error}") from None
-        closing.append(client.close)
+            raise OSError(error.errno, f"no Dask scheduler answers at {address}: {error}") from None
 
-    def close() -> None:
-        for step in closing:
-            step()
+    def stop(pool: Any, ended: bool) -> None:
+        pool.shutdown(wait=False)  # cancels
+        steps.close()
 
     return Executor(
         lambda: client.get_executor(pure=False),
-        slots=lambda: sum(client.nthreads().values()),
+        slots=lambda pool: sum(client.nthreads().values()),
         threads=threads,
-        rebuild=False,
         killed=(distributed.KilledWorker,),
         scatter=lambda content: client.scatter(content, broadcast=True, hash=False),
-        close=close,
+        stop=stop,
     )
+
+
+def _killed(executor: futures.Executor) -> tuple[type[BaseException], ...]:
+    """What an executor of the caller's raises for a dead worker while it goes on itself: Dask's does."""
+    if not type(executor).__module__.startswith("distributed."):
+        return ()
+    return (_load("distributed", "dask").KilledWorker,)
 
 
 def _load(module: str, extra: str) -> Any:

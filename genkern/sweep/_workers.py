@@ -106,7 +106,7 @@ class _Worker:
     def __init__(self, threads: int, payload: bytes, timeout: float | None) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, there = context.Pipe()
-        self.process = context.Process(target=_serve, args=(there, threads), name="genkern-sweep")
+        self.process = context.Process(target=_serve, args=(there, threads, os.getpid()), name="genkern-sweep")
         with _environment(threads), _no_interrupts():
             self.process.start()
         there.close()
@@ -206,11 +206,11 @@ def _no_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(pipe: multiprocessing.connection.Connection, threads: int) -> None:
+def _serve(pipe: multiprocessing.connection.Connection, threads: int, parent: int) -> None:
     """Main of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with(parent)
     try:
         pipe.send(("hello", None))
         try:
@@ -231,9 +231,12 @@ def _serve(pipe: multiprocessing.connection.Connection, threads: int) -> None:
         return
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it is killed, in the middle of a cell too."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+def end_with(parent: int) -> None:
+    """End this process when its parent is killed, in the middle of a cell too."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
