@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import genkern
 from genkern import _checks
@@ -145,6 +144,8 @@ def interrupt(i):
 
 def need(executor):
     """Skip a test where the package of an engine is missing."""
+    import pytest  # which workers need not load
+
     package = {"loky": "loky", "dask": "distributed", "mpi": "mpi4py"}.get(executor)
     if package is not None:
         pytest.importorskip(package, reason=f"executor={executor!r}: {package} is not installed")

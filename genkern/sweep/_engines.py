@@ -7,6 +7,8 @@ import contextlib
 import importlib
 import math
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +17,9 @@ from genkern import _checks
 from genkern.errors import BackendUnavailable
 from genkern.sweep import _cell
 from genkern.sweep._futures import Executor
+from genkern.sweep._serve import end_with
 from genkern.sweep._task import Job, Task
-from genkern.sweep._workers import THREAD_VARIABLES, Processes, Record, end_with
+from genkern.sweep._workers import THREAD_VARIABLES, Processes, Record
 
 NAMES = ("serial", "threads", "processes", "loky", "dask", "mpi")
 
@@ -150,9 +153,10 @@ def _dask(address: str, workers: int, threads: int) -> Executor:
         try:
             client = distributed.get_client()
         except ValueError:
-            cluster = steps.enter_context(
-                distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
-            )
+            with _deaf():
+                cluster = steps.enter_context(
+                    distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+                )
             client = steps.enter_context(distributed.Client(cluster, set_as_default=False))
     else:
         try:
@@ -172,6 +176,19 @@ def _dask(address: str, workers: int, threads: int) -> Executor:
         scatter=lambda content: client.scatter(content, broadcast=True, hash=False),
         stop=stop,
     )
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Let processes that are started now ignore Ctrl-C, which is this one's to handle."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _killed(executor: futures.Executor) -> tuple[type[BaseException], ...]:

@@ -13,16 +13,17 @@ import multiprocessing.connection
 import os
 import pickle
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
 from genkern.errors import GenkernError
 from genkern.sweep import _cell
-from genkern.sweep._batches import BATCH_SECONDS, DEATHS, TICK, Pace, Queue
+from genkern.sweep._batches import DEATHS, TICK, Pace, Queue
+from genkern.sweep._serve import serve
 from genkern.sweep._task import Job, Task
 
+SMALL = 16384  # bytes that a pipe takes whether or not anybody reads
 Record = Callable[[Job, _cell.Outcome], None]
 # BLAS and OpenMP libraries read these when they load; the limit of threads in a cell comes on top.
 THREAD_VARIABLES = (
@@ -52,7 +53,8 @@ class Processes:
         try:
             while True:
                 while len(pool) < self.workers and queue.waiting(sum(not worker.ready for worker in pool)):
-                    pool.append(_Worker(self.threads, payload, timeout))
+                    pool.append(_Worker(payload))  # known to the pool before it lives, should Ctrl-C come between
+                    pool[-1].start(self.threads)
                 for worker in pool:
                     if worker.ready:
                         worker.feed(queue, pace)
@@ -64,8 +66,7 @@ class Processes:
                         pace.saw(outcome.seconds)
                         record(job, outcome)
                     stillborn = 0 if worker.ready else stillborn
-                    late = worker.late(timeout)
-                    if late:
+                    if worker.late(timeout):
                         job = worker.jobs.popleft()
                         record(job, lost(_cell.TIMEOUT, _cell.timed_out(timeout), worker.process.pid, timeout))
                     elif not worker.died():
@@ -103,31 +104,40 @@ def lost(status: str, error: str, pid: int | None, seconds: float | None) -> _ce
 class _Worker:
     """Parent's side of one worker."""
 
-    def __init__(self, threads: int, payload: bytes, timeout: float | None) -> None:
+    def __init__(self, payload: bytes) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pipe, there = context.Pipe()
-        self.process = context.Process(target=_serve, args=(there, threads, os.getpid()), name="genkern-sweep")
+        self.pipe, self._there = context.Pipe()
+        self._context, self._payload = context, payload
+        self.jobs: deque[Job] = deque()  # that it has been sent, the first being under way
+        self.ready = self._started = self._closed = self._dismissed = False
+        self._since = 0.0
+
+    def start(self, threads: int) -> None:
+        """Start the process."""
+        self.process = self._context.Process(
+            target=serve, args=(self._there, threads, os.getpid()), name="genkern-sweep"
+        )
         with _environment(threads), _no_interrupts():
             self.process.start()
-        there.close()
-        self.jobs: deque[Job] = deque()
-        self.ready = False
-        self._payload, self._closed, self._since = payload, False, 0.0
+            self._started = True
+        self._there.close()
 
     def feed(self, queue: Queue, pace: Pace) -> None:
         """Send cells while the worker has less than it needs to stay busy."""
         enough = pace.batch()
-        if len(self.jobs) > enough // 2:
+        if len(self.jobs) > (enough if enough > 1 else 0):  # one batch ahead, but never behind a long cell
             return
         batch = queue.take(enough)
-        if batch and not self._closed:
+        content = pickle.dumps([job.parameters for job in batch])
+        if self.jobs and len(content) > SMALL:
+            # It reads when it is idle; until then it may be waiting for us to read, and neither would go on.
+            queue.give_back(batch)
+        elif batch:
             if not self.jobs:
                 self._since = time.monotonic()
             self.jobs.extend(batch)
-            try:
-                self.pipe.send([job.parameters for job in batch])
-            except OSError:  # it has just died
-                self._closed = True
+            with contextlib.suppress(OSError):  # it has just died, which the next look at its pipe finds
+                self.pipe.send_bytes(content)
 
     def outcomes(self, queue: Queue) -> Iterator[tuple[Job, _cell.Outcome]]:
         """What has come in."""
@@ -150,7 +160,9 @@ class _Worker:
 
     def late(self, timeout: float | None) -> bool:
         """Whether the cell it is at has run for too long."""
-        return timeout is not None and bool(self.jobs) and time.monotonic() - self._since > timeout
+        if timeout is None or not self.jobs or time.monotonic() - self._since <= timeout:
+            return False
+        return not self.pipe.poll()
 
     def died(self) -> bool:
         """Whether the process is gone."""
@@ -168,17 +180,20 @@ class _Worker:
 
     def dismiss(self) -> None:
         """Ask an idle worker to end."""
+        self._dismissed = True
         with contextlib.suppress(OSError):
             self.pipe.send(None)
 
     def kill(self) -> None:
-        """End the process: at once, unless it was asked to and needs no more than a moment."""
-        if not self.jobs and self.ready:
-            self.process.join(0.5)
-        self.process.kill()
-        self.process.join()
-        self.process.close()
+        """End the process: at once, unless it was asked to, which takes a moment."""
+        if self._started:
+            if self._dismissed:
+                self.process.join(1.0)
+            self.process.kill()
+            self.process.join()
+            self.process.close()
         self.pipe.close()
+        self._there.close()
 
 
 @contextlib.contextmanager
@@ -204,39 +219,3 @@ def _no_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _serve(pipe: multiprocessing.connection.Connection, threads: int, parent: int) -> None:
-    """Main of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    end_with(parent)
-    try:
-        pipe.send(("hello", None))
-        try:
-            task = pickle.loads(pipe.recv_bytes())
-        except Exception as error:
-            pipe.send(("broken", _cell.describe(error)))
-            return
-        pipe.send(("ready", None))
-        with _cell.thread_limit(threads):
-            while (batch := pipe.recv()) is not None:
-                start = time.perf_counter()
-                for i, parameters in enumerate(batch):
-                    if i and time.perf_counter() - start > BATCH_SECONDS:
-                        pipe.send(("rest", len(batch) - i))
-                        break
-                    pipe.send(("done", _cell.call(task, parameters)))
-    except (EOFError, OSError):  # the parent is gone
-        return
-
-
-def end_with(parent: int) -> None:
-    """End this process when its parent is killed, in the middle of a cell too."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
