@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _stop(BAD_ARGUMENTS, str(error))
     except OSError as error:
         _abandon_stdout()
-        return _stop(FAILED, error.strerror or str(error))
+        where = f"{error.filename}: " if error.filename else ""
+        return _stop(FAILED, f"{where}{error.strerror or error}")
     except MemoryError as error:
         return _stop(FAILED, f"out of memory {error}")
     except (ImportError, genkern.errors.GenkernError) as error:
