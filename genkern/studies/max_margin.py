@@ -14,6 +14,7 @@ from genkern.studies import _margin_paths
 from genkern.studies._result import StudyResult, prepare
 
 Array = np.ndarray[Any, Any]
+THEORY = "limits from w_hat and w_tilde, and laws of the rates; nothing is averaged, so without standard errors"
 SETS = ("soudry", "gaussian", "digits")
 
 
@@ -167,7 +168,7 @@ def run(
         "backend": backend or _registry.default_backend(),
         "backends": genkern.backends(),
         "seconds": seconds,
-        "theory": "limits from w_hat and w_tilde",
+        "theory": THEORY,
     }
     table = _table(parameters, numbers, seconds["total"])
     result = StudyResult("max-margin", parameters, curves, theory, numbers, report, table, _plot_max_margin.draw)
@@ -198,4 +199,4 @@ def _table(p: dict[str, Any], numbers: dict[str, Any], seconds: float) -> str:
     lines += ["", f"{'geometry, 6 points in 12 dimensions':<36}{'reached':>12}{'largest margin':>16}"]
     for name, of in numbers["geometries"].items():
         lines.append(f"{name + ' by ' + of['algorithm']:<36}{of['reached']:>12.6f}{of['largest_margin']:>16.6f}")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"theory: {THEORY}"])
