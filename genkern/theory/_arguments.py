@@ -43,6 +43,12 @@ def product(coefficient: Array, value: Array) -> Array:
         return np.where(coefficient == 0, 0.0, coefficient * value)
 
 
+def total(*parts: Array) -> Array:
+    """Sum of the parts, `inf` beyond float64."""
+    with np.errstate(over="ignore"):
+        return np.asarray(sum(parts))
+
+
 def ratio(numerator: Array, denominator: Array) -> Array:
     """Quotient in which 0 / 0 is 0 and every other division by 0 infinite."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

@@ -17,7 +17,7 @@ class UnitRisks:
     def __init__(self, psi1: Array, psi2: Array, lam: Array, a: float, b: float) -> None:
         ratio, product = _arguments.ratio, _arguments.product
         x, u1, u2 = _solve(psi1, psi2, lam, a, b)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             i1, i2 = 1.0 / psi1, 1.0 / psi2
             s = np.where(np.isinf(x), 0.0, ratio(np.full_like(x, a), a + x))
             T = 1.0 - s if a == 0 else np.where(np.isinf(x), 1.0, x / (a + x))  # 1 - s

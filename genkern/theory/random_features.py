@@ -14,6 +14,7 @@ from genkern.theory._feature_risks import UnitRisks
 from genkern.theory.activations import activation_moments
 
 Array = np.ndarray[Any, Any]
+_FAR = 1e100  # ratios beyond are their limits 0 and inf to a hundred digits, and their squares have none in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +166,10 @@ def random_features_risk(
     coefficients = {"linear": linear, "nonlinear": nonlinear, "noise": noise}
     infinite = ("width_ratio", "sample_ratio")
     views, wrap = _arguments.numbers(infinite=infinite, **arguments, **coefficients)
+    for name, view in zip(infinite, views[:2], strict=True):
+        good = (view == 0) | (view == np.inf) | ((view > 1.0 / _FAR) & (view < _FAR))
+        if not np.all(good):
+            raise ValueError(f"{name} must be 0, inf or between {1.0 / _FAR:g} and {_FAR:g}, got {view[~good].flat[0]}")
     shape = _arguments.batch_shape(**dict(zip((*arguments, *coefficients), views, strict=True)))
     psi1, psi2, lam, F1, F_star, tau = (np.broadcast_to(view, shape) for view in views)
     moments = activation_moments(activation)
@@ -173,7 +178,7 @@ def random_features_risk(
         raise ValueError("activation must not be constant, got one without variance under a standard normal")
 
     unit = UnitRisks(psi1.ravel(), psi2.ravel(), lam.ravel(), a, b)
-    effective_noise = tau + F_star
+    effective_noise = _arguments.total(tau, F_star)
 
     def scaled(coefficient: Array, value: Array) -> Array:
         return _arguments.product(coefficient, value.reshape(shape))
@@ -188,4 +193,4 @@ def random_features_risk(
         features_alone=wrap(scaled(F1, unit.features_alone)),
         noise_ensembled=wrap(scaled(effective_noise, unit.V_ensembled)),
     )
-    return RandomFeaturesRisk(wrap(bias), wrap(variance), wrap(bias + variance + F_star), parts)
+    return RandomFeaturesRisk(wrap(bias), wrap(variance), wrap(_arguments.total(bias, variance, F_star)), parts)

@@ -122,7 +122,7 @@ def ridge_risk(
         bias.flat[part], variance.flat[part] = spectrum.unit_risks(kappa, *points)
     bias, variance = _arguments.product(r2, bias), _arguments.product(sigma2, variance)
     wrap = _arguments.wrapper(library)
-    return Risk(wrap(bias), wrap(variance), wrap(bias + variance))
+    return Risk(wrap(bias), wrap(variance), wrap(_arguments.total(bias, variance)))
 
 
 def effective_ridge(gamma: Any, *, ridge: Any = 0.0, eigenvalues: Any = None, weights: Any = None) -> Any:
@@ -143,6 +143,10 @@ def effective_ridge(gamma: Any, *, ridge: Any = 0.0, eigenvalues: Any = None, we
     ------
     ValueError, TypeError
         As in `ridge_risk`.
+
+    References
+    ----------
+    As in `ridge_risk`.
     """
     library = _arrays.library_of({"gamma": gamma, "ridge": ridge, "eigenvalues": eigenvalues, "weights": weights})
     (g, lam), _ = _arguments.numbers(infinite=("gamma",), gamma=gamma, ridge=ridge)
@@ -169,6 +173,15 @@ def optimal_ridge(gamma: Any, *, signal: Any, noise: Any) -> Any:
     -------
     array (...)
         In the units of `ridge_risk`; times n it is `lstsq`'s ridge, ``noise p / signal``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `ridge_risk`.
+
+    Notes
+    -----
+    At any n and p it is the best one on average over such signals, of the risk given the inputs too.
 
     References
     ----------

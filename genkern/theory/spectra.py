@@ -79,6 +79,12 @@ def marchenko_pastur_pdf(x: Any, gamma: Any) -> Any:
     return wrap(np.where(inside, density, np.where((x == 0) & (g == 1), np.inf, 0.0)))
 
 
+def _ratio(gamma: Array) -> Array:
+    """Whichever of sqrt(gamma) and its inverse is at most 1."""
+    ratio: Array = np.sqrt(np.minimum(gamma, 1.0 / np.maximum(gamma, 1.0)))
+    return ratio
+
+
 def _bulk(angle: Array, q: Array) -> Array:
     """(2 / pi) int_0^angle sin^2 / (1 + q^2 - 2 q cos) in [0, 1], for 0 < q <= 1.
 
@@ -131,7 +137,7 @@ def marchenko_pastur_cdf(x: Any, gamma: Any) -> Any:
     x, g, wrap = _points(x, gamma)
     from_a, to_b = _distances(x, g)
     angle = 2.0 * np.arctan2(np.sqrt(np.maximum(from_a, 0.0)), np.sqrt(np.maximum(to_b, 0.0)))
-    bulk = _bulk(angle, np.sqrt(np.minimum(g, 1.0 / g)))
+    bulk = _bulk(angle, _ratio(g))
     bulk = np.where(to_b <= 0, 1.0, np.where(from_a <= 0, 0.0, bulk))
     share = 1.0 / np.maximum(g, 1.0)
     return wrap(np.where(x < 0, 0.0, (1.0 - share) + share * bulk))
@@ -168,7 +174,7 @@ def marchenko_pastur_quantile(q: Any, gamma: Any) -> Any:
     shape = _arguments.batch_shape(q=level, gamma=g)
     level, g = (np.broadcast_to(view, shape).ravel() for view in (level, g))
     target = np.where(g > 1, 1.0 - g * (1.0 - level), level)  # share of the bulk
-    ratio = np.sqrt(np.minimum(g, 1.0 / g))
+    ratio = _ratio(g)
     angle = np.where(target >= 1, np.pi, 0.0)
     solve = np.flatnonzero((target > 0) & (target < 1))
     if solve.size:
@@ -212,6 +218,10 @@ def marchenko_pastur_stieltjes(lam: Any, gamma: Any) -> Any:
     ------
     ValueError, TypeError
         Arguments out of range, not real, or of shapes that do not broadcast.
+
+    References
+    ----------
+    As in `marchenko_pastur_pdf`; the limit holds for independent entries of mean 0 and variance 1.
     """
     (ridge, g), wrap = _arguments.numbers(lam=lam, gamma=gamma)
     _arguments.batch_shape(lam=ridge, gamma=g)
@@ -219,5 +229,5 @@ def marchenko_pastur_stieltjes(lam: Any, gamma: Any) -> Any:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         root = np.hypot(c, 2.0 * np.sqrt(g) * np.sqrt(ridge))
         positive = 1.0 / (c / 2.0 + root / 2.0)
-        negative = (root - c) / (2.0 * g) / ridge
+        negative = (root / 2.0 - c / 2.0) / g / ridge
     return wrap(np.where(c > 0, positive, np.where(ridge > 0, negative, np.inf)))
