@@ -36,6 +36,9 @@ class Spectrum:
         sizes = self.w
         self.w, self.a = self._normalised("weights", self.w), self._normalised("alignment", self.a)
         self.shares = Shares(sizes)
+        self._positive = np.count_nonzero(self.s, axis=-1)
+        self._least = np.min(self.s, axis=-1, where=self.s > 0, initial=np.inf)
+        self._mean = np.sum(self.w * self.s, axis=-1)
 
     @staticmethod
     def _axis(name: str, value: Any) -> Array:
@@ -66,14 +69,13 @@ class Spectrum:
 
     def effective_ridge(self, gamma: Array, ridge: Array, rows: Array) -> Array:
         """The kappa (m,) of gamma and ridge (m,) and the spectra of those rows."""
-        positive = np.count_nonzero(self.s, axis=-1)[rows]
+        positive = self._positive[rows]
         finite = np.where(gamma == np.inf, 0.0, gamma)
         excess = -self.shares.left(finite, positive, rows)  # features with variance per sample, less 1
         kappa: Array = np.where(ridge > 0, ridge, 0.0)
         kappa[(gamma == np.inf) & (positive > 0)] = np.inf
         solve = np.flatnonzero(np.isfinite(gamma) & (excess > -1) & ((ridge > 0) | (excess > 0)))
-        least = np.min(self.s, axis=-1, where=self.s > 0, initial=np.inf)[rows[solve]]
-        mean = np.sum(self.w * self.s, axis=-1)[rows[solve]]
+        least, mean = self._least[rows[solve]], self._mean[rows[solve]]
         lam, ratio, beyond = ridge[solve], gamma[solve], excess[solve]
         with np.errstate(divide="ignore", over="ignore"):
             low = np.maximum(lam, least * beyond)
@@ -106,6 +108,6 @@ class Spectrum:
             # 1 - A, as a sum of positive terms by the fixed-point equation.
             balance = ridge / kappa + _arguments.product(np.sum(w * kept * lost, axis=-1), gamma)
         # Without ridge and with fewer features than samples nothing is lost, and it is their number that counts.
-        few = self.shares.left(np.where(gamma == np.inf, 0.0, gamma), np.count_nonzero(self.s, axis=-1)[rows], rows)
+        few = self.shares.left(np.where(gamma == np.inf, 0.0, gamma), self._positive[rows], rows)
         A, slack = np.where(endless, 0.0, A), np.where(endless, 1.0, np.where(kappa > 0, balance, few))
         return _arguments.ratio(np.sum(a * s * lost**2, axis=-1), slack), _arguments.ratio(A, slack)
