@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mpf
-from tolerances import DISTRIBUTION, MP_STIELTJES, THEORY
+from tolerances import DISTRIBUTION, MP_DENSITY, MP_STIELTJES, THEORY, THEORY_EXPLICIT, THEORY_LOO
 
 from genkern import theory
 
@@ -70,7 +70,7 @@ def test_marchenko_pastur(gamma):
             assert abs(mpf(float(F)) - exact_F) <= DISTRIBUTION / 1000
             # The density goes like the root of the distance to an edge, which has the rounding of x and of the edge.
             edge = float(min(mpf(at) - low, high - mpf(at)) / (high - low))
-            assert f >= 0.0 and (edge < 1e-12 or far(f, exact_f) <= 1e-15 / edge)
+            assert f >= 0.0 and (edge < 1e-12 or far(f, exact_f) <= MP_DENSITY / edge)
 
 
 @pytest.mark.parametrize("gamma", [*NARROW, 1e-200, 1e200])
@@ -178,7 +178,7 @@ def test_ridge_risk(name):
 
 def test_optimal_ridge_neither_overflows_nor_underflows():
     best = theory.optimal_ridge([1e200, 1e-200], signal=[1e300, 1e-300], noise=[1e200, 1e-200])
-    np.testing.assert_allclose(best, [1e100, 1e-100], rtol=1e-15)
+    np.testing.assert_allclose(best, [1e100, 1e-100], rtol=THEORY_EXPLICIT)
     assert theory.optimal_ridge(1e200, signal=1e-200, noise=1.0) == np.inf  # 1e400
 
 
@@ -197,8 +197,8 @@ def test_misspecified_and_finite_risk_next_to_the_threshold():
         with mpmath.workdps(40):
             g, noise = mpf(gamma), mpf(1e-3) + mpf(2) ** -50
             bias = mpf(2) ** -50 + (1 - mpf(2) ** -50) * max(mpf(0), 1 - 1 / g)
-            assert far(risk.bias, bias) <= 1e-15
-            assert far(risk.variance, noise * (g / (1 - g) if g < 1 else 1 / (g - 1))) <= 1e-15
+            assert far(risk.bias, bias) <= THEORY_EXPLICIT
+            assert far(risk.variance, noise * (g / (1 - g) if g < 1 else 1 / (g - 1))) <= THEORY_EXPLICIT
     n, d = 2**40, 2**52
     for p in (n - 2, n + 2, d):
         found = theory.finite_sample_risk(n, p, d, signal=1e-9, noise=1.0)
@@ -208,7 +208,7 @@ def test_misspecified_and_finite_risk_next_to_the_threshold():
                 exact = ((1 - P / D) * mpf(1e-9) + 1) * (1 + P / (N - P - 1))
             else:
                 exact = mpf(1e-9) * (1 - N / D * (2 - (D - N - 1) / (P - N - 1))) + 1 + N / (P - N - 1)
-            assert far(found, exact) <= 1e-15
+            assert far(found, exact) <= THEORY_EXPLICIT
 
 
 # -- random features -------------------------------------------------------------------------------------------------
@@ -309,8 +309,8 @@ def test_cross_validation(name, X):
     scale = np.max(np.abs(X)) ** 2 or 1.0
     for ridge in (0.0, 1e-9 * scale, 0.3 * scale):
         loo, gcv = exact_cross_validation(X, y, ridge)
-        assert far(theory.loo_cv(X, y, ridge=ridge), loo) <= 1e-10
-        assert far(theory.gcv(X, y, ridge=ridge), gcv) <= 1e-10
+        assert far(theory.loo_cv(X, y, ridge=ridge), loo) <= THEORY_LOO
+        assert far(theory.gcv(X, y, ridge=ridge), gcv) <= THEORY_LOO
 
 
 def test_cross_validation_at_the_ends_of_the_ridge():
