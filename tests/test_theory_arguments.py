@@ -226,6 +226,9 @@ def test_a_phase_diagram_of_ten_thousand_points_is_quick():
     ]
     theory.random_features_risk(1.0, 2.0, activation="tanh")
     for call in calls:
-        start = time.perf_counter()
-        call()
-        assert time.perf_counter() - start < 0.8
+        took = []
+        for _ in range(3):  # others may be at work on the machine
+            start = time.perf_counter()
+            call()
+            took.append(time.perf_counter() - start)
+        assert min(took) < 0.5
