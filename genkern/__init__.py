@@ -1,6 +1,6 @@
 """Compiled kernels of generalization theory."""
 
-from genkern import errors, problems, studies, theory
+from genkern import errors, problems, studies, sweep, theory
 from genkern._registry import backends
 from genkern.curves import RiskCurve, epoch_curve, random_feature_curve, ridge_curve, sample_curve, width_curve
 from genkern.features import random_features
@@ -31,6 +31,7 @@ __all__ = [
     "sample_curve",
     "singular_values",
     "studies",
+    "sweep",
     "theory",
     "width_curve",
 ]

@@ -6,6 +6,7 @@ import math
 import numbers
 import os
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from genkern import _arrays
 
 Array = np.ndarray[Any, Any]
 MAX_THREADS = 1024
+# What n_threads=None may use at most: a sweep shares the cores among its cells.
+thread_limit: ContextVar[int] = ContextVar("thread_limit", default=MAX_THREADS)
 
 
 def real_arrays(**arguments: Any) -> tuple[list[Array], _arrays.Library]:
@@ -269,5 +272,5 @@ def threads(n_threads: Any) -> int:
     """Thread count; None is every core that this process may use."""
     if n_threads is None:
         affinity = getattr(os, "sched_getaffinity", None)
-        return min(len(affinity(0)) if affinity is not None else (os.cpu_count() or 1), MAX_THREADS)
+        return min(len(affinity(0)) if affinity is not None else (os.cpu_count() or 1), thread_limit.get())
     return integer("n_threads", n_threads, low=1, high=MAX_THREADS)

@@ -40,7 +40,7 @@ def draw(result: StudyResult) -> Any:
         axes.set(xscale="log", yscale="log", xlabel="samples n", ylabel="excess risk")
         axes.set_xticks(n, [f"{value}" for value in n])
         axes.xaxis.set_minor_formatter(NullFormatter())
-        figure.suptitle(f"interpolation of noisy labels, {result.parameters['seeds']} seeds", fontsize=8)
+        figure.suptitle(f"interpolation of noisy labels, {len(result.parameters['seeds'])} seeds", fontsize=8)
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
         axes.set_ylim(None, 2.0 * float(np.max(theory["risk"])))
     return figure

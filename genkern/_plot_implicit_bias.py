@@ -59,20 +59,17 @@ def _plane(axes: Any, result: StudyResult) -> None:
 
 def _distance(axes: Any, result: StudyResult) -> None:
     theory = result.theory or {}
-    size = result.numbers["minimum_norm"]
+    size = result.numbers["minimum_norm"][:, None, None]
+    closed, measured = theory["distance"] / size, result.curves["distance"] / size
     steps = result.curves["steps"]
+    every = slice(None, None, max(1, len(steps) // 20))
     for row, color in enumerate(COLORS):
-        axes.plot(steps, theory["distance"][row] / size, color=color, linewidth=0.9)
-        every = slice(None, None, max(1, len(steps) // 20))
-        axes.plot(
-            steps[every], result.curves["distance"][row][every] / size, color=color, marker="o", markersize=2.6,
-            linestyle="none",
-        )  # fmt: skip
+        axes.plot(steps, closed[:, row].T, color=color, linewidth=0.9)
+        axes.plot(steps[every], measured[:, row, every].T, color=color, marker="o", markersize=2.6, linestyle="none")
     axes.plot([], [], color=GREY, marker="o", markersize=2.6, linestyle="none", label="gradient descent")
     axes.plot([], [], color=GREY, linewidth=0.9, label="closed form")
     parameters = result.parameters
     axes.set(yscale="log", xlabel="steps of gradient descent", ylabel=r"$\|w_k - X^+y\|\;/\;\|X^+y\|$")
     axes.set_title(f"{parameters['n']} equations, {parameters['d']} unknowns", fontsize=8)
-    top = float(np.max(theory["distance"])) / size
-    axes.set_ylim(max(float(np.min(theory["distance"])) / size, 1e-15) / 3, 3 * top)
+    axes.set_ylim(max(float(np.min(closed)), 1e-15) / 3, 3 * float(np.max(closed)))
     axes.legend(frameon=False, loc="center right", handlelength=1.4)

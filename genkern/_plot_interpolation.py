@@ -29,7 +29,8 @@ def draw(result: StudyResult) -> Any:
         figure = plots.new_figure(6.0)
         panels = figure.subplots(3, 1, sharex=True)
         figure.suptitle(
-            f"minimum-norm regression, n = {p['n']}\nmeans and standard errors of {p['draws']} draws", fontsize=8
+            f"minimum-norm regression, n = {p['n']}\nmeans and standard errors of {curves['bias'].shape[1]} draws",
+            fontsize=8,
         )
         for a, (axes, model) in enumerate(zip(panels, MODELS, strict=True)):
             bias, variance = curves["bias"][a], curves["variance"][a]

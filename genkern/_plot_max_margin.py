@@ -47,7 +47,7 @@ def _over_log_time(figure: Any, result: StudyResult) -> None:
     x, x_exact = np.log10(curves["steps"][late]), np.log10(curves["exact_steps"][early])
     for axes, kind, title in zip(panels, kinds, titles, strict=True):
         for row, name in enumerate(names):
-            color = COLORS[name]
+            color = COLORS[name.split()[0]]
             exact = curves[f"exact_{kind}"][row][early]
             axes.plot(x_exact, exact, color=color, linewidth=3.2, alpha=0.35, solid_capstyle="butt")
             axes.plot(x, curves[kind][row][late], color=color, linewidth=0.9)
@@ -68,7 +68,7 @@ def _over_log_time(figure: Any, result: StudyResult) -> None:
     text = {"xycoords": panels[0].get_xaxis_transform(), "textcoords": "offset points", "fontsize": 7, "color": GREY}
     panels[0].annotate("each step run", (x_exact[-1], 1.0), (-3, 2), ha="right", **text)
     panels[0].annotate("continued in log t", (x_exact[-1], 1.0), (3, 2), ha="left", **text)
-    for name in names:
+    for name in dict.fromkeys(name.split()[0] for name in names):
         panels[0].plot([], [], color=COLORS[name], linewidth=0.9, label=LABELS[name])
     panels[0].plot([], [], color=GREY, linewidth=3.2, alpha=0.35, label="every step run")
     panels[0].plot([], [], color=GREY, linewidth=0.9, linestyle="--", label="limit of theory")
@@ -103,7 +103,8 @@ def _geometries(axes: Any, result: StudyResult) -> None:
     curves, numbers = result.curves, result.numbers["geometries"]
     labels = {"l1": r"coordinate: $\ell_1$", "l2": r"gradient: $\ell_2$", "linf": r"sign: $\ell_\infty$"}
     for row, (name, color) in enumerate(zip(numbers, (ORANGE, BLUE, GREEN), strict=True)):
-        gap = np.where(curves["geometry_gap"][row] > 0, curves["geometry_gap"][row], np.nan)
-        axes.plot(curves["geometry_steps"], gap, color=color, label=labels[name])
+        for seed, gap in enumerate(curves["geometry_gap"][:, row]):
+            label = None if seed else labels[name]
+            axes.plot(curves["geometry_steps"], np.where(gap > 0, gap, np.nan), color=color, label=label)
     axes.set(xscale="log", yscale="log", ylabel="margin gap\nin the own norm", xlabel="steps")
     axes.legend(frameon=False, loc="lower left", handlelength=1.4)

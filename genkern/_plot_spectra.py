@@ -22,7 +22,7 @@ def draw(result: StudyResult) -> Any:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(COLUMN_WIDTH, 6.4), layout="constrained")
         bulk, edge, spike = figure.subplots(3, 1)
-        figure.suptitle(f"{p['n']} samples in {p['p']} dimensions, {p['draws']} draws", fontsize=8)
+        figure.suptitle(f"{p['n']} samples in {p['p']} dimensions, {len(curves['edge'])} draws", fontsize=8)
         bulk.hist(curves["eigenvalues"].ravel(), bins=80, density=True, color=BLUE, alpha=0.35, label="measured")
         bulk.plot(theory["x"], theory["density"], color="black", label="Marchenko-Pastur")
         bulk.set(xlabel="eigenvalue", ylabel="density", ylim=(0, None))

@@ -1,7 +1,8 @@
-"""The command line: ``genkern list``, ``genkern backends``, ``genkern <claim>``.
+"""The command line: ``genkern list``, ``genkern backends``, ``genkern <claim>``, and the commands on stores.
 
 The options of a claim are the parameters of its study's `run`: names, types and defaults from the signature, help from
-the docstring. Exit status: 0 done, 1 failed, 2 bad arguments, 130 interrupted; one line on stderr says why.
+the docstring. Exit status: 0 done, 1 failed or cells have failed, 2 bad arguments, 130 interrupted; one line on stderr
+says why.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import genkern
-from genkern import studies
+from genkern import _cli_stores, studies
 
 DONE, FAILED, BAD_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 
@@ -36,16 +37,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             states = genkern.backends()
             width = max(map(len, states))
             _print("\n".join(f"{backend:<{width}}  {state}" for backend, state in states.items()))
+        elif command in _cli_stores.COMMANDS:
+            text, failures = _cli_stores.run(command, **options)
+            _print(text)
+            return FAILED if failures else DONE
         else:
             _study(command, **options)
     except SystemExit as stop:  # of argparse: help, version, bad arguments
         return stop.code if isinstance(stop.code, int) else FAILED
-    except KeyboardInterrupt:
-        return _stop(INTERRUPTED, "interrupted")
+    except KeyboardInterrupt as stop:
+        return _stop(INTERRUPTED, str(stop) or "interrupted")
     except BrokenPipeError:  # the reader of our output has left, which is no news to anyone
         _abandon_stdout()
         return FAILED
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, genkern.errors.StoreMismatch) as error:
         return _stop(BAD_ARGUMENTS, str(error))
     except OSError as error:
         _abandon_stdout()
@@ -81,6 +86,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("list", help="name the studies", allow_abbrev=False)
     commands.add_parser("backends", help="say which backends run on this machine", allow_abbrev=False)
+    _cli_stores.add(commands)
     for claim, (_, line) in studies.CLAIMS.items():
         command = commands.add_parser(claim, help=line, description=line, allow_abbrev=False)
         if claim in arguments:
@@ -103,10 +109,14 @@ def _add_parameters(parser: argparse.ArgumentParser, run: Callable[..., Any]) ->
         if parameter.default is not None:
             text += f" Default: {parameter.default}."
         kinds = _alternatives(hints[name])
-        if bool in kinds:
+        if name == "progress":  # a function is for callers in Python, and silence for those who did not ask
+            text = "Show progress: a bar on a terminal, a line a minute elsewhere. Default: True."
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=True, help=text)
+        elif bool in kinds:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=parameter.default, help=text)
         else:
             convert, metavar = _converter(kinds)
+            metavar = {"executor": "SPEC", "store": "FILE"}.get(name, metavar)
             parser.add_argument(flag, type=convert, metavar=metavar, default=parameter.default, help=text)
 
 

@@ -15,3 +15,7 @@ class DeviceMismatch(GenkernError):
 
 class StoreMismatch(GenkernError):
     """A store belongs to another task, version or parameter set."""
+
+
+class CellFailed(GenkernError):
+    """A cell of a sweep failed, and the sweep was to end then."""

@@ -63,6 +63,8 @@ def test_files(tmp_path):
         ({"samples": 5}, TypeError, "samples must be a sequence of integers, got int"),
         ({"noise": 0.0}, ValueError, "noise must be finite and > 0"),
         ({"seeds": 1}, ValueError, "seeds must be >= 2, got 1"),
+        ({"seeds": [4]}, ValueError, "seeds must be 2 different ones at least and name none twice"),
+        ({"seeds": [4, 5, 4]}, ValueError, "seeds must be 2 different ones at least and name none twice"),
     ],
 )
 def test_bad_arguments(tmp_path, change, error, message):

@@ -20,25 +20,34 @@ def test_descent_from_the_row_space_ends_at_the_pseudoinverse_solution(result):
     numbers = result.numbers
     assert numbers["minimum_norm"] == pytest.approx(np.linalg.norm(best), rel=1e-12)
     distance = result.curves["distance"]
-    assert np.all(distance[:2, -1] < 1e-13) and distance[2, -1] > 0.5
+    assert np.all(distance[0, :2, -1] < 1e-13) and distance[0, 2, -1] > 0.5
     np.testing.assert_allclose(numbers["limit_distance"], numbers["theory_limit"], rtol=1e-12, atol=1e-13)
-    assert np.all(result.curves["residual"][:, -1] < 1e-13)
+    assert np.all(result.curves["residual"][..., -1] < 1e-13)
     assert np.all(numbers["other_norms"] > numbers["minimum_norm"])
     # Orthogonal to the solution, so the norms of other interpolators follow Pythagoras.
-    np.testing.assert_allclose(numbers["other_norms"], np.hypot(numbers["minimum_norm"], 1.0), rtol=1e-12)
+    np.testing.assert_allclose(numbers["other_norms"], np.hypot(numbers["minimum_norm"][0], 1.0), rtol=1e-12)
 
 
 def test_curves_are_those_of_theory_and_of_a_loop(result):
     assert result.numbers["largest_difference"] < 1e-14 and result.numbers["loop_difference"] < 1e-13
     for name in ("distance", "residual"):
         np.testing.assert_allclose(result.curves[name], result.theory[name], rtol=1e-9, atol=1e-13)
-    assert np.all(np.diff(result.theory["distance"]) <= 0)
+    assert np.all(np.diff(result.theory["distance"], axis=-1) <= 0)
     s = np.linalg.svd(problems.gaussian(20, 60, noise=0.1, seed=0).X, compute_uv=False)
     early, late = np.searchsorted(result.curves["steps"], [200, 300])
-    slope = np.diff(np.log(result.theory["distance"][0, [early, late]]))[0] / np.diff(
+    slope = np.diff(np.log(result.theory["distance"][0, 0, [early, late]]))[0] / np.diff(
         result.curves["steps"][[early, late]]
     )
     assert slope == pytest.approx(np.log1p(-((s[-1] / s[0]) ** 2)), rel=0.02)
+
+
+def test_seeds(result, tmp_path):
+    several = implicit_bias.run(seeds=[3, 0], out=tmp_path)
+    assert several.curves["seeds"].tolist() == [3, 0] and several.curves["distance"].shape[:2] == (2, 3)
+    for name in ("distance", "residual", "norm"):
+        assert np.array_equal(several.curves[name][1], result.curves[name][0])
+        assert not np.array_equal(several.curves[name][0], result.curves[name][0])
+    assert several.numbers["minimum_norm"].shape == (2,) and "medians over 2 seeds" in several.table
 
 
 def test_paths_of_the_picture_end_on_the_line(result):
@@ -71,7 +80,7 @@ def test_files_and_command_line(tmp_path, capsys):
         ({"points": 1}, "points must be"),
         ({"start_norm": -1.0}, "start_norm must be"),
         ({"noise": -1.0}, "noise must be"),
-        ({"seed": -1}, "seed must be"),
+        ({"seeds": [-1]}, "seeds must be"),
         ({"backend": "abacus"}, "backend must be"),
     ],
 )

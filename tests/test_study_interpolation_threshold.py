@@ -10,7 +10,7 @@ from genkern.studies import interpolation_threshold as study
 
 @pytest.fixture(scope="module")
 def result():
-    return study.run(n=40, gammas=[0.25, 0.5, 0.75, 1.0, 1.5, 2, 4], draws=120, progress=False)
+    return study.run(n=40, gammas=[0.25, 0.5, 0.75, 1.0, 1.5, 2, 4], draws=30, seeds=4, progress=False)
 
 
 def test_measured_is_theory(result):
@@ -76,11 +76,11 @@ def test_parts_are_those_of_a_plain_fit():
 
 
 def test_files(tmp_path):
-    result = study.run(out=tmp_path, n=10, gammas=[0.5, 2.0], draws=3, progress=False)
+    result = study.run(out=tmp_path, n=10, gammas=[0.5, 2.0], draws=3, seeds=1, progress=False)
     assert {path.name for path in tmp_path.iterdir()} == {"figure.png", "results.npz", "summary.json"}
     assert "interpolation-threshold" in studies.CLAIMS and "std. errors" in result.table
     assert result.report["version"] == genkern.__version__
-    again = study.run(n=10, gammas=[2.0, 0.5], draws=3, progress=False)
+    again = study.run(n=10, gammas=[2.0, 0.5], draws=3, seeds=1, progress=False)
     assert np.array_equal(result.curves["variance"], again.curves["variance"])
 
 
@@ -92,7 +92,8 @@ def test_files(tmp_path):
         ({"gammas": [0.0]}, ValueError, "gammas must be finite and > 0"),
         ({"n": 3}, ValueError, "n must be >= 4, got 3"),
         ({"noise": -1.0}, ValueError, "noise must be finite and >= 0"),
-        ({"draws": 1}, ValueError, "draws must be >= 2, got 1"),
+        ({"draws": 0}, ValueError, "draws must be >= 1, got 0"),
+        ({"draws": 1, "seeds": 1}, ValueError, "seeds must be >= 2, got 1"),
     ],
 )
 def test_bad_arguments(tmp_path, change, error, message):

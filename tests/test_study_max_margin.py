@@ -109,7 +109,7 @@ def test_methods_have_the_slopes_of_their_rates(result):
 def test_each_geometry_reaches_the_margin_of_its_norm_and_no_more(result):
     for of in result.numbers["geometries"].values():
         assert of["largest_margin"] * 0.99 < of["reached"] <= of["largest_margin"] * (1 + 1e-12)
-    assert np.all(result.curves["geometry_gap"][:, -1] < 0.01)
+    assert np.all(result.curves["geometry_gap"][..., -1] < 0.01)
 
 
 def test_files_and_command_line(tmp_path, capsys):

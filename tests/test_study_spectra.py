@@ -6,7 +6,7 @@ import pytest
 from genkern import studies, theory
 from genkern.studies import spectra
 
-SMALL = {"n": 80, "p": 40, "draws": 150, "spikes": [1.0, 3.0, 6.0], "spike_draws": 30, "progress": False}
+SMALL = {"n": 80, "p": 40, "draws": 30, "spikes": [1.0, 3.0, 6.0], "spike_draws": 6, "seeds": 5, "progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_measured_is_near_theory(result):
 
 @pytest.mark.parametrize(("n", "p"), [(9, 6), (6, 9)])
 def test_cosine_is_that_of_the_eigenvector(n, p):
-    result = spectra.run(n=n, p=p, draws=3, spikes=[2.0], spike_draws=5, seed=3, progress=False)
+    result = spectra.run(n=n, p=p, draws=3, spikes=[2.0], spike_draws=5, seeds=[3], progress=False)
     generator = np.random.Generator(np.random.PCG64(3))
     generator.standard_normal((3, n, p))
     X = generator.standard_normal((5, n, p))
@@ -50,14 +50,18 @@ def test_theory_is_drawn_on_its_axes(result):
 
 
 def test_more_dimensions_than_samples(tmp_path):
-    result = spectra.run(out=tmp_path, n=30, p=60, draws=40, spikes=[8.0], spike_draws=5, progress=False)
+    result = spectra.run(out=tmp_path, n=30, p=60, draws=40, spikes=[8.0], spike_draws=5, seeds=1, progress=False)
     assert result.curves["eigenvalues"].shape == (40, 30) and result.numbers["cdf_distance"] < 0.06
     assert {path.name for path in tmp_path.iterdir()} == {"figure.png", "results.npz", "summary.json"}
     assert "spectra" in studies.CLAIMS and "std. errors" in result.table
 
 
 def test_bad_arguments(tmp_path):
-    for change, message in (({"p": 1}, "p must be >= 2"), ({"spikes": [0.0]}, "spikes must be finite and > 0")):
+    for change, message in (
+        ({"p": 1}, "p must be >= 2"),
+        ({"spikes": [0.0]}, "spikes must be finite and > 0"),
+        ({"draws": 1, "seeds": 2}, "seeds must be >= 3, got 2"),
+    ):
         with pytest.raises(ValueError, match=message):
             spectra.run(out=tmp_path / "new", **(SMALL | change))
     assert not (tmp_path / "new").exists()

@@ -26,6 +26,10 @@ CLAIMS: dict[str, tuple[str, str]] = {
         "At as many features as samples the variance diverges, the bias does not",
     ),
     "max-margin": ("max_margin", "Gradient descent on separable data goes to the max margin like 1/log t"),
+    "phase-diagram": (
+        "phase_diagram",
+        "Features per sample and ridge make a map of the risk, and theory draws the same",
+    ),
     "random-features-theory": (
         "random_features_theory",
         "The risk of random features is a closed form, and tells its sources",

@@ -44,8 +44,8 @@ def data(name: str, n: int, d: int, seed: int) -> tuple[Array, Array]:
 
 def follow(
     X: Array, y: Array, steps: Array, whole: Array, loss: str, kernel: dict[str, Any]
-) -> tuple[dict[str, Array], dict[str, Array], dict[str, Any]]:
-    """Curves, theory and numbers of one data set."""
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Curves and numbers of one data set."""
     Z = y[:, None] * X
     best = genkern.max_margin(X, y, **kernel)
     if not best.separable:
@@ -69,16 +69,10 @@ def follow(
         }
 
     measured = measures(path)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        theory = {
-            "direction": limits["direction"] / logs,
-            "margin_gap": limits["margin"] / logs,
-            "scaled_loss": np.ones(len(steps)),
-            "norm": np.linalg.norm(w_hat) * logs,
-        }
     on_margin = Z[Z @ w_hat <= 1.0 + 1e-8]
     numbers = {
         "largest_margin": largest,
+        "length": float(np.linalg.norm(w_hat)),
         "gap": float(best.gap),
         "on_margin": len(on_margin),
         "rank": len(basis),
@@ -98,10 +92,22 @@ def follow(
         "slowest_exponent": _margin_limits.slowest_exponent(Z, w_hat, best.dual),
     }
     exact = {f"exact_{key}": value for key, value in measures(loop).items()}
-    return measured | {"norm": path.norm, "error": path.error} | exact, theory, numbers
+    return measured | {"norm": path.norm, "error": path.error} | exact, numbers
 
 
-def methods(X: Array, y: Array, steps: Array, loss: str, kernel: dict[str, Any]) -> tuple[Array, dict[str, float]]:
+def laws(steps: Array, numbers: dict[str, Any]) -> dict[str, Array]:
+    """What theory says of the curves, from the numbers of their data set."""
+    logs, limits = np.log(steps), numbers["limit"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "direction": limits["direction"] / logs,
+            "margin_gap": limits["margin"] / logs,
+            "scaled_loss": np.ones(len(steps)),
+            "norm": numbers["length"] * logs,
+        }
+
+
+def methods(X: Array, y: Array, steps: Array, loss: str, kernel: dict[str, Any]) -> tuple[Array, Array]:
     """1 - margin / largest margin of every method, and its slope over the last decade of steps, both logarithmic."""
     largest = float(genkern.max_margin(X, y, **kernel).margin)
     gaps = []
@@ -110,17 +116,16 @@ def methods(X: Array, y: Array, steps: Array, loss: str, kernel: dict[str, Any])
         gaps.append(1.0 - genkern.logistic_path(X, y, steps, loss=loss, **options).margin / largest)
     late = steps >= steps[-1] / 10
     logs = np.log10(np.maximum(np.stack(gaps)[:, late], 1e-16))
-    slopes = np.polyfit(np.log10(steps[late]), logs.T, 1)[0]
-    return np.stack(gaps), dict(zip(METHODS, map(float, slopes), strict=True))
+    return np.stack(gaps), np.polyfit(np.log10(steps[late]), logs.T, 1)[0]
 
 
-def geometries(steps: Array, seed: int, loss: str, kernel: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
-    """Each norm's own method on one random set: 1 - margin / largest margin over steps, and the margins."""
+def geometries(steps: Array, seed: int, loss: str, kernel: dict[str, Any]) -> dict[str, Array]:
+    """Each norm's own method on one random set: 1 - margin / largest margin over steps, and the margins at the end."""
     X = problems.gaussian(6, 12, noise=0.0, seed=seed).X
     y = np.ones(6)
     lengths = {name: np.linalg.norm(X, ord=order, axis=1).max() for name, order in DUAL_ORDERS.items()}
     sizes = {"l1": 4.0 / lengths["l1"] ** 2, "l2": 4.0 / lengths["l2"] ** 2, "linf": 4.0 / lengths["linf"]}
-    gaps, numbers = [], {}
+    gaps, largest_margins, reached = [], [], []
     for name, (algorithm, order) in GEOMETRIES.items():
         # 4 times the default steps, divided by sqrt(t): constant ones leave a gap of the order of the step.
         options: dict[str, Any] = {"algorithm": algorithm, "schedule": "sqrt", "step_size": sizes[name], **kernel}
@@ -131,5 +136,6 @@ def geometries(steps: Array, seed: int, loss: str, kernel: dict[str, Any]) -> tu
         else:
             largest = _margin_limits.largest_margin(X, order)
         gaps.append(1.0 - margins / largest)
-        numbers[name] = {"algorithm": algorithm, "largest_margin": largest, "reached": float(margins[-1])}
-    return np.stack(gaps), numbers
+        largest_margins.append(largest)
+        reached.append(margins[-1])
+    return {"gap": np.stack(gaps), "largest_margin": np.array(largest_margins), "reached": np.array(reached)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,14 @@ Array = np.ndarray[Any, Any]
 NO_THEORY = "no closed form applies to real data"
 
 
-def seed_list(seeds: int | Sequence[int]) -> list[int]:
-    """How many seeds (0, 1, ...), or which."""
+def seed_list(seeds: int | Sequence[int], low: int = 1) -> list[int]:
+    """How many seeds (0, 1, ...), or which; at least `low` of them, and none twice."""
     if isinstance(seeds, (int, np.integer)):
-        return list(range(_checks.integer("seeds", seeds, low=1)))
-    return integers("seeds", seeds, low=0, high=2**64 - 1)
+        return list(range(_checks.integer("seeds", seeds, low=low)))
+    found = integers("seeds", seeds, low=0, high=2**64 - 1)
+    if len(set(found)) < max(low, len(found)):
+        raise ValueError(f"seeds must be {low} different ones at least and name none twice, got {found}")
+    return found
 
 
 def integers(name: str, values: Any, *, low: int, high: int | None = None) -> list[int]:
@@ -52,41 +54,29 @@ def grid(name: str, listed: Sequence[int] | None, last: int, points: int | None)
     return sorted({int(value) for value in np.rint(np.geomspace(1, last, points))})
 
 
-@dataclass(frozen=True)
-class Images:
-    """Real images with one-hot targets: each seed has its own split, its own corrupted labels, its own features.
-
-    Attributes
-    ----------
-    n_train, n_test : int
-        Training and test images; fewer for the test where the data has no more.
-    sets : list of Problem
-        One for each seed.
-    """
-
-    n_train: int
-    n_test: int
-    sets: list[problems.Problem]
-
-
-def images(data: str, n_train: int, n_test: int, label_noise: float, seeds: list[int]) -> Images:
-    """Splits of "digits" or "mnist", by seed."""
+def images(data: str, n_train: int, n_test: int, label_noise: float, seeds: list[int]) -> tuple[int, int, float]:
+    """Training images, test images (fewer where the data has no more) and label noise, checked."""
     _checks.choice("data", data, ("digits", "mnist"))
     n_train = _checks.integer("n_train", n_train, low=10)
     n_test = _checks.integer("n_test", n_test, low=1)
-    generate = problems.digits if data == "digits" else problems.mnist
-    available = 1 + len(required(generate(n_train=1).X_test))
+    available = 1 + len(required((problems.digits if data == "digits" else problems.mnist)(n_train=1).X_test))
     n_train = _checks.integer("n_train", n_train, low=10, high=available - 1)
     n_test = min(n_test, available - n_train)
-    sets = [generate(n_train=n_train, n_test=n_test, label_noise=label_noise, seed=seed) for seed in seeds]
-    return Images(n_train, n_test, sets)
+    image_set(data, n_train, n_test, label_noise, seeds[0])
+    return n_train, n_test, float(label_noise)
 
 
-def gaussians(n: int, d: int, signal: float, noise: float, n_test: int, seeds: list[int]) -> tuple[Array, ...]:
-    """Isotropic Gaussian problems of all seeds: X (s, n, d), y (s, n), X_test (s, m, d), clean y_test (s, m)."""
-    sets = [problems.gaussian(n, d, signal=signal, noise=noise, n_test=n_test, seed=seed) for seed in seeds]
-    parts = [(p.X, p.y, required(p.X_test), required(p.y_test)) for p in sets]
-    return tuple(np.stack([part[i] for part in parts]) for i in range(4))
+def image_set(data: str, n_train: int, n_test: int, label_noise: float, seed: int) -> tuple[Array, ...]:
+    """Real images with one-hot targets, X, y, X_test, y_test: each seed has its own split and its own wrong labels."""
+    generate = problems.digits if data == "digits" else problems.mnist
+    p = generate(n_train=n_train, n_test=n_test, label_noise=label_noise, seed=seed)
+    return p.X, p.y, required(p.X_test), required(p.y_test)
+
+
+def gaussian_set(n: int, d: int, signal: float, noise: float, n_test: int, seed: int) -> tuple[Array, ...]:
+    """Isotropic Gaussian problem: X (n, d), y (n,), X_test (m, d), clean y_test (m,)."""
+    p = problems.gaussian(n, d, signal=signal, noise=noise, n_test=n_test, seed=seed)
+    return p.X, p.y, required(p.X_test), required(p.y_test)
 
 
 def required(test: Array | None) -> Array:
@@ -109,6 +99,17 @@ def totals(curve: RiskCurve) -> dict[str, Array]:
 def by_seed(curves: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """Arrays of single seeds with their common first axis."""
     return {name: np.stack([curve[name] for curve in curves]) for name in curves[0]}
+
+
+def or_none(value: Any) -> float:
+    """A positive number as it is and NaN as 0: a cell whose results have a NaN counts as failed."""
+    return 0.0 if np.isnan(value) else float(value)
+
+
+def with_none(values: Any) -> Array:
+    """The numbers of `or_none` as they were."""
+    values = np.asarray(values, dtype=np.float64)
+    return np.where(values == 0.0, np.nan, values)
 
 
 def activation_name(activation: str | Callable[[float], float]) -> str:

@@ -6,6 +6,7 @@ miss is noise to the regression, and a loss that remains.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,16 @@ def _marchenko_pastur(gamma: float) -> tuple[Array, Array]:
     With ``x = low + 2 half sin(angle / 2)^2`` they are Gauss-Legendre ones in log(angle): late steps of gradient
     descent fit ever smaller eigenvalues, which all count alike on a logarithmic scale.
     """
-    node, weight = np.polynomial.legendre.leggauss(_NODES)
+    node, weight = _legendre()
     half_range = np.log(np.pi / _NEAREST) / 2
     angle = np.pi * np.exp(half_range * (node - 1.0))
     low, high = (1.0 - np.sqrt(gamma)) ** 2, (1.0 + np.sqrt(gamma)) ** 2
     half = (high - low) / 2
     x = low + half * 2.0 * np.sin(angle / 2) ** 2
     return x, weight * half_range * angle * (np.sin(angle) * half) ** 2 / (2 * np.pi * gamma * x)
+
+
+@cache
+def _legendre() -> tuple[Array, Array]:
+    node, weight = np.polynomial.legendre.leggauss(_NODES)
+    return node, weight

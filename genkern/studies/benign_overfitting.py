@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import genkern
-from genkern import _checks, _plot_benign, plots, problems, theory
-from genkern.studies import _progress, _setting
+from genkern import _checks, _plot_benign, plots, problems, sweep, theory
+from genkern.studies import _cells, _setting
 from genkern.studies._result import StudyResult, prepare
 
 Array = np.ndarray[Any, Any]
@@ -24,8 +24,11 @@ def run(
     samples: Sequence[int] = (25, 50, 100, 200),
     signal: float = 1.0,
     noise: float = 1.0,
-    seeds: int = 20,
-    progress: bool | None = None,
+    seeds: int | Sequence[int] = 20,
+    executor: str | _cells.Executor = "serial",
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    progress: _cells.Show = None,
     backend: str | None = None,
     n_threads: int | None = None,
 ) -> StudyResult:
@@ -49,14 +52,21 @@ def run(
         Squared norm of the true coefficients.
     noise : float
         Variance of the noise of the labels.
-    seeds : int
-        Problems for each n and spectrum, at least 2.
-    progress : bool, optional
-        Show a progress bar; by default if stderr is a terminal and tqdm is installed.
+    seeds : int or sequence of int
+        How many seeds (0, 1, ...), or which, each a problem for each n and spectrum; at least 2.
+    executor : str or concurrent.futures.Executor
+        What runs the cells, as of `genkern.sweep.run`: "serial" (all cores to one cell), "threads", "processes",
+        "loky", "dask", "mpi", or the address of a Dask scheduler. The numbers are the same.
+    store : path, optional
+        File for the results of the cells: a run that was ended goes on from it, and more seeds add to it.
+    resume : bool
+        Whether the store may have results already; if not, one that has some is refused.
+    progress : bool or function, optional
+        Show progress, as of `genkern.sweep.run`; by default a bar, where stderr is a terminal and tqdm is installed.
     backend : str, optional
         Backend of the kernels.
     n_threads : int, optional
-        Threads at most; by default every core.
+        Threads, or worker processes, at most; by default every core.
 
     Returns
     -------
@@ -76,6 +86,7 @@ def run(
     P. L. Bartlett, P. M. Long, G. Lugosi, A. Tsigler, "Benign overfitting in linear regression", PNAS 117 (2020).
     """
     start = time.perf_counter()
+    cells = _cells.Cells("benign-overfitting", executor, store, resume, progress, n_threads)
     if isinstance(samples, (str, bytes)) or not hasattr(samples, "__iter__"):
         raise TypeError(f"samples must be a sequence of integers, got {type(samples).__name__}")
     sizes = sorted({_checks.integer("samples", n, low=4, high=2000) for n in samples})
@@ -83,7 +94,7 @@ def run(
         raise ValueError("samples must not be empty")
     signal = _checks.real_number("signal", signal, low=0.0)
     noise = _checks.real_number("noise", noise, low=0.0, strict=True)
-    seeds = _checks.integer("seeds", seeds, low=2)
+    chosen = _setting.seed_list(seeds, low=2)
     kernel: dict[str, Any] = {"backend": backend, "n_threads": n_threads}
     genkern.lstsq(np.ones((1, 1)), np.ones(1), **kernel)  # refuses bad options before anything long is done
     if out is not None:
@@ -91,35 +102,35 @@ def run(
         prepare(out)
 
     shape = (len(SPECTRA), len(sizes))
-    risk, train = np.empty((2, *shape, seeds))
+    grid = sweep.Grid(spectrum=SPECTRA, n=sizes, seed=chosen)
+    found = cells.run(cell, grid, {"signal": signal, "noise": noise, "backend": backend})
+    risk, train = (np.array([one[name] for one in found]).reshape(*shape, -1) for name in ("risk", "train_risk"))
     exact, bound, index = np.empty((3, *shape))
     terms = np.empty((*shape, 3))
-    with _progress.bar(len(SPECTRA) * len(sizes) * seeds, progress, "benign-overfitting") as count:
-        for a, name in enumerate(SPECTRA):
-            for b, n in enumerate(sizes):
-                s = eigenvalues(name, n)
-                true = np.zeros(len(s))
-                true[0] = np.sqrt(signal)
-                verdict = theory.benign_overfitting(s, n)
-                bound[a, b], index[a, b], terms[a, b] = noise * verdict.bound, verdict.critical_index, verdict.terms
-                exact[a, b] = theory.ridge_risk(
-                    len(s) / n, signal=signal, noise=noise, eigenvalues=s, alignment=np.arange(len(s)) == 0
-                ).total
-                for seed in range(seeds):
-                    problem = problems.gaussian(n, len(s), spectrum=s, noise=noise, coef=true, seed=seed)
-                    fit = genkern.lstsq(problem.X, problem.y, **kernel)
-                    risk[a, b, seed] = np.sum(s * (fit.coef - true) ** 2)
-                    train[a, b, seed] = fit.residual_norm**2 / n
-                    count(1)
+    for a, name in enumerate(SPECTRA):
+        for b, n in enumerate(sizes):
+            s = eigenvalues(name, n)
+            verdict = theory.benign_overfitting(s, n)
+            bound[a, b], index[a, b], terms[a, b] = noise * verdict.bound, verdict.critical_index, verdict.terms
+            exact[a, b] = theory.ridge_risk(
+                len(s) / n, signal=signal, noise=noise, eigenvalues=s, alignment=np.arange(len(s)) == 0
+            ).total
 
     numbers: dict[str, Any] = {}
     for a, name in enumerate(SPECTRA):
-        found = _setting.beside_theory(risk[a].T, exact[a])
-        growth = np.polyfit(np.log(sizes), np.log(found["measured"]), 1)[0] if len(sizes) > 1 else np.nan
-        numbers[name] = {**found, "growth": float(growth)}
+        beside = _setting.beside_theory(risk[a].T, exact[a])
+        growth = np.polyfit(np.log(sizes), np.log(beside["measured"]), 1)[0] if len(sizes) > 1 else np.nan
+        numbers[name] = {**beside, "growth": float(growth)}
     curves = {"samples": np.array(sizes), "risk": risk, "train_risk": train}
     closed = {"risk": exact, "bound": bound, "critical_index": index, "terms": terms}
-    parameters = {"samples": sizes, "signal": signal, "noise": noise, "seeds": seeds, **kernel}
+    parameters = {
+        "samples": sizes,
+        "signal": signal,
+        "noise": noise,
+        "seeds": chosen,
+        "backend": backend,
+        "n_threads": n_threads,
+    }
     about = "deterministic equivalent of the minimum-norm interpolator; bound: noise (k*/n + n/R_k*), up to constants"
     report = _setting.report(backend, time.perf_counter() - start, about)
     table = _table(parameters, numbers, closed, report)
@@ -127,6 +138,16 @@ def run(
     if out is not None:
         result.save(out)
     return result
+
+
+def cell(*, spectrum: str, n: int, seed: int, signal: float, noise: float, backend: str | None) -> dict[str, Any]:
+    """Risks of one interpolator."""
+    s = eigenvalues(spectrum, n)
+    true = np.zeros(len(s))
+    true[0] = np.sqrt(signal)
+    problem = problems.gaussian(n, len(s), spectrum=s, noise=noise, coef=true, seed=seed)
+    fit = genkern.lstsq(problem.X, problem.y, backend=backend)
+    return {"risk": np.sum(s * (fit.coef - true) ** 2), "train_risk": fit.residual_norm**2 / n}
 
 
 def eigenvalues(name: str, n: int) -> Array:
@@ -140,7 +161,7 @@ def eigenvalues(name: str, n: int) -> Array:
 
 def _table(p: dict[str, Any], numbers: dict[str, Any], closed: dict[str, Array], about: dict[str, Any]) -> str:
     lines = [
-        f"benign overfitting: minimum-norm interpolation of labels with noise {p['noise']:g}, {p['seeds']} seeds, "
+        f"benign overfitting: minimum-norm interpolation of labels with noise {p['noise']:g}, {len(p['seeds'])} seeds, "
         f"{about['seconds']['total']:.1f} s",
         "",
         f"{'excess risk':<14}{'n':>6}{'measured':>10}{'+-':>9}{'theory':>10}{'std. errors':>13}{'bound':>10}{'k*':>6}"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import genkern
-from genkern import _checks, plots
-from genkern.studies import _peaks, _progress, _setting
+from genkern import _checks, plots, sweep
+from genkern.studies import _cells, _peaks, _setting
 from genkern.studies._result import StudyResult, prepare
 
 Array = np.ndarray[Any, Any]
@@ -33,7 +33,10 @@ def run(
     ridge: float = 0.0,
     seeds: int | Sequence[int] = 20,
     dtype: str = "float64",
-    progress: bool | None = None,
+    executor: str | _cells.Executor = "serial",
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    progress: _cells.Show = None,
     backend: str | None = None,
     n_threads: int | None = None,
 ) -> StudyResult:
@@ -73,12 +76,19 @@ def run(
         How many seeds (0, 1, ...), or which.
     dtype : str
         "float64" or "float32".
-    progress : bool, optional
-        Show a progress bar; by default if stderr is a terminal and tqdm is installed.
+    executor : str or concurrent.futures.Executor
+        What runs the seeds, as of `genkern.sweep.run`: "serial" (all cores to one cell), "threads", "processes",
+        "loky", "dask", "mpi", or the address of a Dask scheduler. The numbers are the same.
+    store : path, optional
+        File for the results of the seeds: a run that was ended goes on from it, and more seeds add to it.
+    resume : bool
+        Whether the store may have results already; if not, one that has some is refused.
+    progress : bool or function, optional
+        Show progress, as of `genkern.sweep.run`; by default a bar, where stderr is a terminal and tqdm is installed.
     backend : str, optional
         Backend of the kernels.
     n_threads : int, optional
-        Threads at most; by default every core.
+        Threads, or worker processes, at most; by default every core.
 
     Returns
     -------
@@ -103,11 +113,11 @@ def run(
     trade-off", PNAS 116 (2019).
     """
     start = time.perf_counter()
+    cells = _cells.Cells("double-descent", executor, store, resume, progress, n_threads)
     _checks.choice("dtype", dtype, ("float64", "float32"))
     ridge = _checks.real_number("ridge", ridge, low=0.0)
     chosen = _setting.seed_list(seeds)
-    pictures = _setting.images(data, n_train, n_test, label_noise, chosen)
-    n_train = pictures.n_train
+    n_train, n_test, label_noise = _setting.images(data, n_train, n_test, label_noise, chosen)
     limit = 10 * n_train if max_width is None else _checks.integer("max_width", max_width, low=1)
     measured_at = _setting.grid("widths", widths, limit, points)
     options: dict[str, Any] = {"activation": activation, "weights": weights, "bandwidth": bandwidth, "ridge": ridge}
@@ -119,7 +129,7 @@ def run(
     parameters: dict[str, Any] = {
         "data": data,
         "n_train": n_train,
-        "n_test": pictures.n_test,
+        "n_test": n_test,
         "label_noise": label_noise,
         "widths": None if widths is None else measured_at,
         "max_width": limit,
@@ -131,25 +141,10 @@ def run(
         **kernel,
     }
 
-    measured: list[dict[str, Array]] = []
-    with _progress.bar(len(chosen), progress, "double-descent") as count:
-        for seed, problem in zip(chosen, pictures.sets, strict=True):
-            arrays = (problem.X, problem.y, _setting.required(problem.X_test), _setting.required(problem.y_test))
-            X, y, X_test, y_test = (array.astype(dtype) for array in arrays)
-            curve = genkern.random_feature_curve(
-                X,
-                y,
-                X_test,
-                y_test,
-                widths=measured_at,
-                seeds=seed,
-                classify=True,
-                **options,
-                **kernel,
-            )
-            measured.append(_setting.totals(curve) | {"threshold": np.asarray(curve.threshold)})
-            count(1)
-    curves = _setting.by_seed(measured)
+    common: dict[str, Any] = {name: value for name, value in parameters.items() if name not in ("seeds", "n_threads")}
+    common |= {"bandwidth": float(bandwidth), "activation": cells.activation(activation)}
+    curves = _setting.by_seed(cells.run(cell, sweep.Grid(seed=chosen), common))
+    curves["threshold"] = _setting.with_none(curves["threshold"])
     curves |= {"widths": np.array(measured_at), "seeds": np.array(chosen, dtype=np.uint64)}
     numbers = _peaks.numbers(curves["widths"], curves["test_risk"], curves["threshold"])
     report = _setting.report(backend, time.perf_counter() - start, _setting.NO_THEORY)
@@ -158,6 +153,42 @@ def run(
     if out is not None:
         result.save(out)
     return result
+
+
+def cell(
+    *,
+    seed: int,
+    data: str,
+    n_train: int,
+    n_test: int,
+    label_noise: float,
+    widths: Sequence[int] | None,
+    max_width: int,
+    points: int | None,
+    activation: str,
+    weights: str,
+    bandwidth: float,
+    ridge: float,
+    dtype: str,
+    backend: str | None,
+) -> dict[str, Any]:
+    """Curves of one seed; the threshold is 0 where there is none."""
+    X, y, X_test, y_test = (a.astype(dtype) for a in _setting.image_set(data, n_train, n_test, label_noise, seed))
+    curve = genkern.random_feature_curve(
+        X,
+        y,
+        X_test,
+        y_test,
+        widths=_setting.grid("widths", widths, max_width, points),
+        activation=_cells.imported(activation),
+        weights=weights,
+        bandwidth=bandwidth,
+        seeds=seed,
+        ridge=ridge,
+        classify=True,
+        backend=backend,
+    )
+    return _setting.totals(curve) | {"threshold": _setting.or_none(curve.threshold)}
 
 
 def _table(parameters: dict[str, Any], numbers: dict[str, Any], curves: dict[str, Array], seconds: float) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import genkern
-from genkern import _checks, plots
-from genkern.studies import _descent_figures, _progress, _setting, _weak_features
+from genkern import _checks, plots, sweep
+from genkern.studies import _cells, _descent_figures, _setting, _weak_features
 from genkern.studies._result import StudyResult, prepare
 
 Array = np.ndarray[Any, Any]
@@ -33,7 +33,10 @@ def run(
     steps: float = 1e8,
     points: int = 41,
     seeds: int | Sequence[int] = 10,
-    progress: bool | None = None,
+    executor: str | _cells.Executor = "serial",
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    progress: _cells.Show = None,
     backend: str | None = None,
     n_threads: int | None = None,
 ) -> StudyResult:
@@ -71,12 +74,19 @@ def run(
         Number of step counts, about, in equal ratios from 1.
     seeds : int or sequence of int
         How many seeds (0, 1, ...), or which.
-    progress : bool, optional
-        Show a progress bar; by default if stderr is a terminal and tqdm is installed.
+    executor : str or concurrent.futures.Executor
+        What runs the seeds, as of `genkern.sweep.run`: "serial" (all cores to one cell), "threads", "processes",
+        "loky", "dask", "mpi", or the address of a Dask scheduler. The numbers are the same.
+    store : path, optional
+        File for the results of the seeds: a run that was ended goes on from it, and more seeds add to it.
+    resume : bool
+        Whether the store may have results already; if not, one that has some is refused.
+    progress : bool or function, optional
+        Show progress, as of `genkern.sweep.run`; by default a bar, where stderr is a terminal and tqdm is installed.
     backend : str, optional
         Backend of the kernels.
     n_threads : int, optional
-        Threads at most; by default every core.
+        Threads, or worker processes, at most; by default every core.
 
     Returns
     -------
@@ -95,6 +105,7 @@ def run(
     (2019); P. Nakkiran et al., "Deep double descent: where bigger models and more data hurt", ICLR (2020).
     """
     start = time.perf_counter()
+    cells = _cells.Cells("epoch-descent", executor, store, resume, progress, n_threads)
     n = _checks.integer("n_gaussian", n_gaussian, low=2)
     signal = _checks.real_number("signal", signal, low=0.0)
     noise = _checks.real_number("noise", noise, low=0.0)
@@ -105,7 +116,7 @@ def run(
         "gaussian": sorted(set(_setting.integers("dimensions", dimensions, low=1))),
     }
     chosen = _setting.seed_list(seeds)
-    pictures = _setting.images(data, n_train, n_test, label_noise, chosen)
+    n_train, n_images, label_noise = _setting.images(data, n_train, n_test, label_noise, chosen)
     kernel: dict[str, Any] = {"backend": backend, "n_threads": n_threads}
     genkern.epoch_curve([[1.0]], [0.0], [[1.0]], [0.0], steps=[1], **kernel)  # refuses a bad backend
     genkern.random_features([[1.0]], 1, activation=activation)
@@ -113,49 +124,9 @@ def run(
         plots.require_matplotlib()
         prepare(out)
 
-    counts = np.append(np.unique(np.rint(np.geomspace(1.0, steps, points))), np.inf)
-    measured: list[dict[str, Array]] = []
-    lines: list[genkern.RiskCurve] = []
-    with _progress.bar(len(chosen) + len(at["gaussian"]), progress, "epoch-descent") as count:
-        for seed, problem in zip(chosen, pictures.sets, strict=True):
-            F, F_test = (
-                genkern.random_features(X, at["image"][-1], activation=activation, seed=seed)
-                for X in (problem.X, _setting.required(problem.X_test))
-            )
-            found = [
-                genkern.epoch_curve(F[:, :p], problem.y, F_test[:, :p], problem.y_test, steps=counts, **kernel)
-                for p in at["image"]
-            ]
-            measured.append(
-                {
-                    "image_test_risk": np.stack([np.sum(curve.test_risk, axis=-1) for curve in found]),
-                    "image_train_risk": np.stack([np.sum(curve.train_risk, axis=-1) for curve in found]),
-                }
-            )
-            count(1)
-        for p in at["gaussian"]:
-            X, y, X_test, y_test = _setting.gaussians(n, p, signal, noise, n_test, chosen)
-            size = _weak_features.descent_step(n, p)
-            lines.append(genkern.epoch_curve(X, y, X_test, y_test, steps=counts, step_size=size, **kernel))
-            count(1)
-    curves = _setting.by_seed(measured) | {
-        "seeds": np.array(chosen, dtype=np.uint64),
-        "steps": counts,
-        "image_widths": np.array(at["image"]),
-        "gaussian_widths": np.array(at["gaussian"]),
-        "gaussian_test_risk": np.stack([np.asarray(line.test_risk) for line in lines], axis=1),
-        "gaussian_train_risk": np.stack([np.asarray(line.train_risk) for line in lines], axis=1),
-    }
-    theory = {
-        "gaussian_test_risk": np.stack(
-            [_weak_features.descent_risk(n, p, p, counts, signal, noise) for p in at["gaussian"]]
-        )
-    }
-    numbers: dict[str, Any] = {part: _numbers(counts, curves[f"{part}_test_risk"]) for part in ("image", "gaussian")}
-    numbers["comparison"] = _comparison(curves, theory["gaussian_test_risk"])
-    parameters = {
+    parameters: dict[str, Any] = {
         "data": data,
-        "n_train": pictures.n_train,
+        "n_train": n_train,
         "n_test": n_test,
         "label_noise": label_noise,
         "activation": _setting.activation_name(activation),
@@ -169,6 +140,23 @@ def run(
         "seeds": chosen,
         **kernel,
     }
+    common: dict[str, Any] = {name: value for name, value in parameters.items() if name not in ("seeds", "n_threads")}
+    common |= {"n_images": n_images, "activation": cells.activation(activation)}
+    curves = _setting.by_seed(cells.run(cell, sweep.Grid(seed=chosen), common))
+    counts = _counts(steps, points)
+    curves |= {
+        "seeds": np.array(chosen, dtype=np.uint64),
+        "steps": counts,
+        "image_widths": np.array(at["image"]),
+        "gaussian_widths": np.array(at["gaussian"]),
+    }
+    theory = {
+        "gaussian_test_risk": np.stack(
+            [_weak_features.descent_risk(n, p, p, counts, signal, noise) for p in at["gaussian"]]
+        )
+    }
+    numbers: dict[str, Any] = {part: _numbers(counts, curves[f"{part}_test_risk"]) for part in ("image", "gaussian")}
+    numbers["comparison"] = _comparison(curves, theory["gaussian_test_risk"])
     source = "Gaussian model: limit of large samples and dimensions"
     report = _setting.report(backend, time.perf_counter() - start, f"{source}; {_setting.NO_THEORY}")
     table = _table(parameters, numbers, source, report["seconds"]["total"])
@@ -178,6 +166,40 @@ def run(
     if out is not None:
         result.save(out)
     return result
+
+
+def cell(
+    *, seed: int, data: str, n_train: int, n_test: int, n_images: int, label_noise: float, activation: str,
+    widths: Sequence[int], n_gaussian: int, dimensions: Sequence[int], signal: float, noise: float, steps: float,
+    points: int, backend: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Curves of one seed."""
+    counts = _counts(steps, points)
+    X, y, X_test, y_test = _setting.image_set(data, n_train, n_images, label_noise, seed)
+    F, F_test = (
+        genkern.random_features(Z, widths[-1], activation=_cells.imported(activation), seed=seed) for Z in (X, X_test)
+    )
+    image = [genkern.epoch_curve(F[:, :p], y, F_test[:, :p], y_test, steps=counts, backend=backend) for p in widths]
+    gaussian = [
+        genkern.epoch_curve(
+            *_setting.gaussian_set(n_gaussian, p, signal, noise, n_test, seed),
+            steps=counts,
+            step_size=_weak_features.descent_step(n_gaussian, p),
+            backend=backend,
+        )
+        for p in dimensions
+    ]
+    return {
+        "image_test_risk": np.stack([np.sum(curve.test_risk, axis=-1) for curve in image]),
+        "image_train_risk": np.stack([np.sum(curve.train_risk, axis=-1) for curve in image]),
+        "gaussian_test_risk": np.stack([np.asarray(curve.test_risk) for curve in gaussian]),
+        "gaussian_train_risk": np.stack([np.asarray(curve.train_risk) for curve in gaussian]),
+    }
+
+
+def _counts(steps: float, points: int) -> Array:
+    """Step counts from 1 to `steps`, and infinitely many."""
+    return np.append(np.unique(np.rint(np.geomspace(1.0, steps, points))), np.inf)
 
 
 def _numbers(steps: Array, risk: Array) -> dict[str, Array]:

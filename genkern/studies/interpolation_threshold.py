@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import genkern
-from genkern import _checks, _plot_interpolation, plots, problems, theory
-from genkern.studies import _progress, _setting
+from genkern import _checks, _plot_interpolation, plots, problems, sweep, theory
+from genkern.studies import _cells, _setting
 from genkern.studies._result import StudyResult, prepare
 
 Array = np.ndarray[Any, Any]
@@ -32,9 +32,12 @@ def run(
     signal: float = 5.0,
     noise: float = 1.0,
     decay: float = 2.0,
-    draws: int = 100,
-    seed: int = 0,
-    progress: bool | None = None,
+    draws: int = 10,
+    seeds: int | Sequence[int] = 10,
+    executor: str | _cells.Executor = "serial",
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    progress: _cells.Show = None,
     backend: str | None = None,
     n_threads: int | None = None,
 ) -> StudyResult:
@@ -62,24 +65,31 @@ def run(
     decay : float
         How fast the misspecified model finds its signal as it grows.
     draws : int
-        Sets of inputs for each model and gamma, at least 2.
-    seed : int
-        Seed of all draws.
-    progress : bool, optional
-        Show a progress bar; by default if stderr is a terminal and tqdm is installed.
+        Sets of inputs of each seed, for each model and gamma.
+    seeds : int or sequence of int
+        How many seeds (0, 1, ...), or which; with at least 2 draws in all.
+    executor : str or concurrent.futures.Executor
+        What runs the seeds, as of `genkern.sweep.run`: "serial" (all cores to one cell), "threads", "processes",
+        "loky", "dask", "mpi", or the address of a Dask scheduler. The numbers are the same.
+    store : path, optional
+        File for the results of the seeds: a run that was ended goes on from it, and more seeds add to it.
+    resume : bool
+        Whether the store may have results already; if not, one that has some is refused.
+    progress : bool or function, optional
+        Show progress, as of `genkern.sweep.run`; by default a bar, where stderr is a terminal and tqdm is installed.
     backend : str, optional
         Backend of the kernels.
     n_threads : int, optional
-        Threads at most; by default every core.
+        Threads, or worker processes, at most; by default every core.
 
     Returns
     -------
     StudyResult
-        `curves`: "features" (k,), "gamma" (k,), which is features / n, and (3, draws, k) "bias" and "variance", by
-        model, exact in the new input. `theory`: (3, k) "bias" and "variance", limits for many samples and features;
-        (2, k) "exact", the exact mean of their sum for n Gaussian samples in the first two models, infinite for n - 1
-        to n + 1 features; and the lines "line_gamma" (l,), "line_bias" and "line_variance" (3, l). `numbers`: by model
-        "bias" and "variance" and, in the first two, "total" (beside "exact"), each with the arrays "measured",
+        `curves`: "features" (k,), "gamma" (k,), which is features / n, and (3, m, k) "bias" and "variance", by model,
+        of all m draws, exact in the new input. `theory`: (3, k) "bias" and "variance", limits for many samples and
+        features; (2, k) "exact", the exact mean of their sum for n Gaussian samples in the first two models, infinite
+        for n - 1 to n + 1 features; and the lines "line_gamma" (l,), "line_bias" and "line_variance" (3, l). `numbers`:
+        by model "bias" and "variance" and, in the first two, "total" (beside "exact"), each with the arrays "measured",
         "standard_error", "theory" and "difference", in standard errors.
 
     Notes
@@ -95,35 +105,34 @@ def run(
     interpolation", Annals of Statistics 50 (2022).
     """
     start = time.perf_counter()
+    cells = _cells.Cells("interpolation-threshold", executor, store, resume, progress, n_threads)
     n = _checks.integer("n", n, low=4)
     widths = sorted({max(1, round(value * n)) for value in _setting.reals("gammas", gammas, low=0.0, strict=True)})
     signal = _checks.real_number("signal", signal, low=0.0)
     noise = _checks.real_number("noise", noise, low=0.0)
     decay = _checks.real_number("decay", decay, low=0.0)
-    draws = _checks.integer("draws", draws, low=2)
-    seed = _checks.integer("seed", seed, low=0)
+    draws = _checks.integer("draws", draws, low=1)
+    chosen = _setting.seed_list(seeds, low=2 if draws == 1 else 1)
     kernel: dict[str, Any] = {"backend": backend, "n_threads": n_threads}
     genkern.lstsq(np.ones((1, 1)), np.ones(1), **kernel)  # refuses bad options before anything long is done
     if out is not None:
         plots.require_matplotlib()
         prepare(out)
 
-    generator = np.random.Generator(np.random.PCG64(seed))
     p = np.array(widths)
     gamma = p / n
     share = 1.0 - (1.0 + gamma) ** -decay
-    bias, variance = np.empty((2, len(MODELS), draws, len(p)))
-    with _progress.bar(len(MODELS) * len(p) * draws, progress, "interpolation-threshold") as count:
-        for k, features in enumerate(widths):
-            together = max(1, _CHUNK_BYTES // (8 * n * features))
-            for a, model in enumerate(MODELS):
-                seen = signal * share[k] if model == "misspecified" else signal
-                s = _eigenvalues(model, features)
-                for first in range(0, draws, together):
-                    part = slice(first, min(first + together, draws))
-                    found = _measure(generator, part.stop - first, n, s, seen, signal - seen, noise, kernel)
-                    bias[a, part, k], variance[a, part, k] = found
-                    count(part.stop - first)
+    common: dict[str, Any] = {
+        "n": n,
+        "features": widths,
+        "signal": signal,
+        "noise": noise,
+        "decay": decay,
+        "draws": draws,
+        "backend": backend,
+    }
+    found = cells.run(cell, sweep.Grid(seed=chosen), common)
+    bias, variance = (np.concatenate([one[name] for one in found], axis=1) for name in ("bias", "variance"))
 
     limits = [_limit(model, gamma, signal, noise, decay, p) for model in MODELS]
     below = np.geomspace(gamma[0], 1.0, _LINE)
@@ -155,7 +164,7 @@ def run(
         "noise": noise,
         "decay": decay,
         "draws": draws,
-        "seed": seed,
+        "seeds": chosen,
         **kernel,
     }
     about = "limits of many samples and features; the total of the first two models: exact mean at finite size"
@@ -167,6 +176,27 @@ def run(
     if out is not None:
         result.save(out)
     return result
+
+
+def cell(
+    *, seed: int, n: int, features: Sequence[int], signal: float, noise: float, decay: float, draws: int,
+    backend: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Bias and variance (3, draws, k) of one seed."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    share = 1.0 - (1.0 + np.array(features) / n) ** -decay
+    bias, variance = np.empty((2, len(MODELS), draws, len(features)))
+    for k, width in enumerate(features):
+        together = max(1, _CHUNK_BYTES // (8 * n * width))
+        for a, model in enumerate(MODELS):
+            seen = signal * share[k] if model == "misspecified" else signal
+            s = _eigenvalues(model, width)
+            for first in range(0, draws, together):
+                part = slice(first, min(first + together, draws))
+                count = part.stop - first
+                found = _measure(generator, count, n, s, seen, signal - seen, noise, {"backend": backend})
+                bias[a, part, k], variance[a, part, k] = found
+    return {"bias": bias, "variance": variance}
 
 
 def _eigenvalues(model: str, p: int) -> Array:
@@ -213,7 +243,8 @@ def _limit(model: str, gamma: Array, signal: float, noise: float, decay: float, 
 
 def _table(p: dict[str, Any], numbers: dict[str, Any], report: dict[str, Any]) -> str:
     lines = [
-        f"interpolation threshold: {p['n']} samples, signal {p['signal']:g}, noise {p['noise']:g}, {p['draws']} draws, "
+        f"interpolation threshold: {p['n']} samples, signal {p['signal']:g}, noise {p['noise']:g}, "
+        f"{len(p['seeds']) * p['draws']} draws, "
         f"{report['seconds']['total']:.1f} s",
     ]
     rows = np.unique(np.rint(np.linspace(0, len(p["gammas"]) - 1, _ROWS)).astype(np.int64))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import genkern
-from genkern import _checks, _plot_random_features, plots, problems, theory
-from genkern.studies import _progress, _setting
+from genkern import _checks, _plot_random_features, plots, problems, sweep, theory
+from genkern.studies import _cells, _setting
 from genkern.studies._result import StudyResult, prepare
 
 Array = np.ndarray[Any, Any]
@@ -35,7 +35,10 @@ def run(
     nonlinear: float = 0.0,
     noise: float = 0.25,
     seeds: int | Sequence[int] = 20,
-    progress: bool | None = None,
+    executor: str | _cells.Executor = "serial",
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    progress: _cells.Show = None,
     backend: str | None = None,
     n_threads: int | None = None,
 ) -> StudyResult:
@@ -67,12 +70,19 @@ def run(
         Variance of the noise of the responses.
     seeds : int or sequence of int
         How many seeds (0, 1, ...) of problem and features, or which.
-    progress : bool, optional
-        Show a progress bar; by default if stderr is a terminal and tqdm is installed.
+    executor : str or concurrent.futures.Executor
+        What runs the seeds, as of `genkern.sweep.run`: "serial" (all cores to one cell), "threads", "processes",
+        "loky", "dask", "mpi", or the address of a Dask scheduler. The numbers are the same.
+    store : path, optional
+        File for the results of the seeds: a run that was ended goes on from it, and more seeds add to it.
+    resume : bool
+        Whether the store may have results already; if not, one that has some is refused.
+    progress : bool or function, optional
+        Show progress, as of `genkern.sweep.run`; by default a bar, where stderr is a terminal and tqdm is installed.
     backend : str, optional
         Backend of the kernels.
     n_threads : int, optional
-        Threads at most; by default every core.
+        Threads, or worker processes, at most; by default every core.
 
     Returns
     -------
@@ -100,6 +110,7 @@ def run(
     descent curve", Communications on Pure and Applied Mathematics 75 (2022). Sources: as in `random_features_risk`.
     """
     start = time.perf_counter()
+    cells = _cells.Cells("random-features-theory", executor, store, resume, progress, n_threads)
     d = _checks.integer("dimension", dimension, low=2)
     n = _checks.integer("n_train", n_train, low=4)
     n_test = _checks.integer("n_test", n_test, low=1)
@@ -118,16 +129,18 @@ def run(
         plots.require_matplotlib()
         prepare(out)
 
-    whole = not np.any(np.array([d, n, *N]) % 2)
-    measured: list[dict[str, Array]] = []
-    half: list[Array] = []
-    with _progress.bar(len(chosen), progress, "random-features-theory") as count:
-        for seed in chosen:
-            measured.append(_measure(d, n, n_test, N, penalties, levels, law, seed, kernel))
-            if whole:  # the same lambda is half the ridge
-                small = _measure(d // 2, n // 2, n_test, N // 2, penalties / 2, levels, law, seed, kernel)
-                half.append(small["test_risk"])
-            count(1)
+    common: dict[str, Any] = {
+        "dimension": d,
+        "n_train": n,
+        "n_test": n_test,
+        "widths": N.tolist(),
+        "ridges": penalties.tolist(),
+        "activation": cells.activation(activation),
+        **levels,
+        "backend": backend,
+    }
+    curves = _setting.by_seed(cells.run(cell, sweep.Grid(seed=chosen), common))
+    half = curves.pop("half_test_risk", None)
 
     line = np.unique(np.geomspace(N[0], N[-1], _LINE)) / d
     if N[0] < n < N[-1]:
@@ -136,8 +149,7 @@ def run(
     closed = {name: at_points[name] for name in ("test_risk", "bias", "variance")}
     closed |= {"line_width_ratio": line, "line_test_risk": lines["test_risk"]}
     closed |= {f"line_{name}": lines[f"source_{name}"] for name in SOURCES}
-    curves = {"seeds": np.array(chosen, dtype=np.uint64), "widths": N, "ridges": penalties}
-    curves |= _setting.by_seed(measured)
+    curves |= {"seeds": np.array(chosen, dtype=np.uint64), "widths": N, "ridges": penalties}
     shown = np.flatnonzero(np.abs(np.log(N / n)) > 0.15)
     numbers: dict[str, Any] = {"at": N[shown]}
     for r, ridge in enumerate(penalties):
@@ -145,8 +157,8 @@ def run(
             name: _setting.beside_theory(curves[name][:, r, shown], closed[name][r, shown], linear)
             for name in ("test_risk", "bias", "variance")
         }
-        if whole:
-            limit = (2.0 * curves["test_risk"] - np.stack(half))[:, r, shown]
+        if half is not None:
+            limit = (2.0 * curves["test_risk"] - half)[:, r, shown]
             numbers[f"ridge {ridge:g}"]["extrapolated"] = _setting.beside_theory(limit, closed["test_risk"][r, shown])
     parameters = {
         "dimension": d,
@@ -168,6 +180,22 @@ def run(
     if out is not None:
         result.save(out)
     return result
+
+
+def cell(
+    *, seed: int, dimension: int, n_train: int, n_test: int, widths: Sequence[int], ridges: Sequence[float],
+    activation: str, linear: float, nonlinear: float, noise: float, backend: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Curves of one seed, and of the problem of half the size where there is one."""
+    d, n, N, penalties = dimension, n_train, np.array(widths), np.array(ridges)
+    levels = {"linear": linear, "nonlinear": nonlinear, "noise": noise}
+    law: dict[str, Any] = {"activation": _cells.imported(activation), "weights": "sphere"}
+    kernel: dict[str, Any] = {"backend": backend}
+    found = _measure(d, n, n_test, N, penalties, levels, law, seed, kernel)
+    if not np.any(np.array([d, n, *N]) % 2):  # the same lambda is half the ridge
+        half = _measure(d // 2, n // 2, n_test, N // 2, penalties / 2, levels, law, seed, kernel)
+        found["half_test_risk"] = half["test_risk"]
+    return found
 
 
 def _measure(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import genkern
-from genkern import _checks, plots
-from genkern.studies import _descent_figures, _peaks, _progress, _setting, _weak_features
+from genkern import _checks, plots, sweep
+from genkern.studies import _cells, _descent_figures, _peaks, _setting, _weak_features
 from genkern.studies._result import StudyResult, prepare
 
 Array = np.ndarray[Any, Any]
@@ -37,7 +37,10 @@ def run(
     gaussian_ridges: Sequence[float] = (1.0, 10.0, 100.0),
     tuning: int = 9,
     seeds: int | Sequence[int] = 10,
-    progress: bool | None = None,
+    executor: str | _cells.Executor = "serial",
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    progress: _cells.Show = None,
     backend: str | None = None,
     n_threads: int | None = None,
 ) -> StudyResult:
@@ -83,12 +86,19 @@ def run(
         Penalties among which the best is sought on the images: equal ratios from 1e-4 to 1e4, beside those drawn.
     seeds : int or sequence of int
         How many seeds (0, 1, ...), or which.
-    progress : bool, optional
-        Show a progress bar; by default if stderr is a terminal and tqdm is installed.
+    executor : str or concurrent.futures.Executor
+        What runs the seeds, as of `genkern.sweep.run`: "serial" (all cores to one cell), "threads", "processes",
+        "loky", "dask", "mpi", or the address of a Dask scheduler. The numbers are the same.
+    store : path, optional
+        File for the results of the seeds: a run that was ended goes on from it, and more seeds add to it.
+    resume : bool
+        Whether the store may have results already; if not, one that has some is refused.
+    progress : bool or function, optional
+        Show progress, as of `genkern.sweep.run`; by default a bar, where stderr is a terminal and tqdm is installed.
     backend : str, optional
         Backend of the kernels.
     n_threads : int, optional
-        Threads at most; by default every core.
+        Threads, or worker processes, at most; by default every core.
 
     Returns
     -------
@@ -106,6 +116,7 @@ def run(
     P. Nakkiran, P. Venkat, S. Kakade, T. Ma, "Optimal regularization can mitigate double descent", ICLR (2021).
     """
     start = time.perf_counter()
+    cells = _cells.Cells("ridge-descent", executor, store, resume, progress, n_threads)
     n = _checks.integer("n_gaussian", n_gaussian, low=2)
     d = _checks.integer("dimension", dimension, low=1)
     signal = _checks.real_number("signal", signal, low=0.0, strict=True)
@@ -116,8 +127,8 @@ def run(
         "gaussian": [0.0, *sorted(set(_setting.reals("gaussian_ridges", gaussian_ridges, low=0.0, strict=True)))],
     }
     chosen = _setting.seed_list(seeds)
-    pictures = _setting.images(data, n_train, n_test, label_noise, chosen)
-    limit = 5 * pictures.n_train if max_width is None else _checks.integer("max_width", max_width, low=1)
+    n_train, n_images, label_noise = _setting.images(data, n_train, n_test, label_noise, chosen)
+    limit = 5 * n_train if max_width is None else _checks.integer("max_width", max_width, low=1)
     at = {
         "image": _setting.grid("widths", widths, limit, points),
         "gaussian": _setting.grid("widths", widths, d, points),
@@ -131,39 +142,9 @@ def run(
         plots.require_matplotlib()
         prepare(out)
 
-    search = np.array(sorted({*drawn["image"], *np.geomspace(1e-4, 1e4, tuning).tolist()}))
-    measured: list[dict[str, Array]] = []
-    with _progress.bar(len(chosen) + 1, progress, "ridge-descent") as count:
-        for seed, problem in zip(chosen, pictures.sets, strict=True):
-            curve = genkern.random_feature_curve(
-                problem.X, problem.y, problem.X_test, problem.y_test, widths=at["image"], activation=activation,
-                seeds=seed, ridge=search, **kernel,
-            )  # fmt: skip
-            risk = np.sum(curve.test_risk, axis=-1)
-            best = np.nanargmin(risk, axis=0)
-            measured.append(
-                {
-                    "image_test_risk": risk[np.isin(search, drawn["image"])],
-                    "image_tuned_risk": np.min(risk, axis=0),
-                    "image_tuned_ridge": search[best],
-                    "image_threshold": np.asarray(curve.threshold),
-                }
-            )
-            count(1)
-        curves, theory = _gaussian(n, d, at["gaussian"], drawn["gaussian"], signal, noise, n_test, chosen, kernel)
-        count(1)
-    curves |= _setting.by_seed(measured) | {"seeds": np.array(chosen, dtype=np.uint64)}
-    for part in ("image", "gaussian"):
-        curves |= {f"{part}_widths": np.array(at[part]), f"{part}_ridges": np.array(drawn[part])}
-    numbers: dict[str, Any] = {}
-    for part in ("image", "gaussian"):
-        ridgeless, tuned = curves[f"{part}_test_risk"][:, 0], curves[f"{part}_tuned_risk"]
-        numbers[part] = _peaks.numbers(curves[f"{part}_widths"], ridgeless, curves[f"{part}_threshold"])
-        numbers[f"{part}_rise"] = {"ridgeless": _rise(ridgeless), "tuned": _rise(tuned)}
-    numbers["comparison"] = _comparison(curves, theory, n)
-    parameters = {
+    parameters: dict[str, Any] = {
         "data": data,
-        "n_train": pictures.n_train,
+        "n_train": n_train,
         "n_test": n_test,
         "label_noise": label_noise,
         "activation": _setting.activation_name(activation),
@@ -180,6 +161,20 @@ def run(
         "seeds": chosen,
         **kernel,
     }
+    common: dict[str, Any] = {name: value for name, value in parameters.items() if name not in ("seeds", "n_threads")}
+    common |= {"n_images": n_images, "activation": cells.activation(activation)}
+    curves = _setting.by_seed(cells.run(cell, sweep.Grid(seed=chosen), common))
+    curves |= {name: _setting.with_none(curves[name]) for name in ("image_threshold", "gaussian_threshold")}
+    best, theory = _gaussian_theory(n, d, at["gaussian"], drawn["gaussian"], signal, noise)
+    curves |= {"gaussian_tuned_ridge": best, "seeds": np.array(chosen, dtype=np.uint64)}
+    for part in ("image", "gaussian"):
+        curves |= {f"{part}_widths": np.array(at[part]), f"{part}_ridges": np.array(drawn[part])}
+    numbers: dict[str, Any] = {}
+    for part in ("image", "gaussian"):
+        ridgeless, tuned = curves[f"{part}_test_risk"][:, 0], curves[f"{part}_tuned_risk"]
+        numbers[part] = _peaks.numbers(curves[f"{part}_widths"], ridgeless, curves[f"{part}_threshold"])
+        numbers[f"{part}_rise"] = {"ridgeless": _rise(ridgeless), "tuned": _rise(tuned)}
+    numbers["comparison"] = _comparison(curves, theory, n)
     source = "Gaussian model: exact mean at finite size without ridge, limit of large samples with one"
     report = _setting.report(backend, time.perf_counter() - start, f"{source}; {_setting.NO_THEORY}")
     table = _table(parameters, numbers, source, report["seconds"]["total"])
@@ -191,31 +186,53 @@ def run(
     return result
 
 
-def _gaussian(
-    n: int, d: int, widths: list[int], ridges: list[float], signal: float, noise: float, n_test: int,
-    seeds: list[int], kernel: dict[str, Any],
-) -> tuple[dict[str, Array], dict[str, Array]]:  # fmt: skip
-    """Curves and theory of the Gaussian model."""
-    X, y, X_test, y_test = _setting.gaussians(n, d, signal, noise, n_test, seeds)
-    line = genkern.width_curve(X, y, X_test, y_test, widths=widths, ridge=ridges, **kernel)
-    best = _weak_features.optimal_ridge(n, widths, d, signal, noise)
-    tuned = np.empty((len(seeds), len(widths)))
-    for t, (p, ridge) in enumerate(zip(widths, best, strict=True)):  # each width has a ridge of its own
-        coef = genkern.lstsq(X[..., :p], y, ridge=float(ridge), **kernel).coef
-        tuned[:, t] = np.mean(((X_test[..., :p] @ coef[..., None])[..., 0] - y_test) ** 2, axis=-1)
-    curves = {
-        "gaussian_test_risk": np.asarray(line.test_risk),
-        "gaussian_threshold": np.asarray(line.threshold),
+def cell(
+    *, seed: int, data: str, n_train: int, n_test: int, n_images: int, label_noise: float, activation: str,
+    n_gaussian: int, dimension: int, signal: float, noise: float, widths: Sequence[int] | None, max_width: int,
+    points: int | None, ridges: Sequence[float], gaussian_ridges: Sequence[float], tuning: int, backend: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Curves of one seed; a threshold is 0 where there is none."""
+    kernel: dict[str, Any] = {"backend": backend}
+    drawn = [0.0, *ridges]
+    search = np.array(sorted({*drawn, *np.geomspace(1e-4, 1e4, tuning).tolist()}))
+    images = _setting.image_set(data, n_train, n_images, label_noise, seed)
+    image = genkern.random_feature_curve(
+        *images, widths=_setting.grid("widths", widths, max_width, points),
+        activation=_cells.imported(activation), seeds=seed, ridge=search, **kernel,
+    )  # fmt: skip
+    risk = np.sum(image.test_risk, axis=-1)
+
+    n, d = n_gaussian, dimension
+    within = [p for p in _setting.grid("widths", widths, d, points) if p <= d]
+    X, y, X_test, y_test = _setting.gaussian_set(n, d, signal, noise, n_test, seed)
+    line = genkern.width_curve(X, y, X_test, y_test, widths=within, ridge=[0.0, *gaussian_ridges], **kernel)
+    best = _weak_features.optimal_ridge(n, within, d, signal, noise)
+    tuned = np.empty(len(within))
+    for t, (p, ridge) in enumerate(zip(within, best, strict=True)):  # each width has a ridge of its own
+        coef = genkern.lstsq(X[:, :p], y, ridge=float(ridge), **kernel).coef
+        tuned[t] = np.mean((X_test[:, :p] @ coef - y_test) ** 2)
+    return {
+        "image_test_risk": risk[np.isin(search, drawn)],
+        "image_tuned_risk": np.min(risk, axis=0),
+        "image_tuned_ridge": search[np.nanargmin(risk, axis=0)],
+        "image_threshold": _setting.or_none(image.threshold),
+        "gaussian_test_risk": line.test_risk,
         "gaussian_tuned_risk": tuned,
-        "gaussian_tuned_ridge": best,
+        "gaussian_threshold": _setting.or_none(line.threshold),
     }
+
+
+def _gaussian_theory(
+    n: int, d: int, widths: list[int], ridges: list[float], signal: float, noise: float
+) -> tuple[Array, dict[str, Array]]:
+    """The best ridge of every width, and theory of the Gaussian model."""
+    best = _weak_features.optimal_ridge(n, widths, d, signal, noise)
     exact = _weak_features.minimum_norm_risk(n, widths, d, signal, noise)
     limits = [_weak_features.ridge_risk(n, widths, d, ridge, signal, noise) for ridge in ridges[1:]]
-    theory = {
+    return best, {
         "gaussian_test_risk": np.stack([exact, *limits]),
         "gaussian_tuned_risk": _weak_features.ridge_risk(n, widths, d, best, signal, noise),
     }
-    return curves, theory
 
 
 def _rise(risk: Array) -> float:

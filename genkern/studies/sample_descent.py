@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import genkern
-from genkern import _checks, plots
-from genkern.studies import _descent_figures, _peaks, _progress, _setting, _weak_features
+from genkern import _checks, plots, sweep
+from genkern.studies import _cells, _descent_figures, _peaks, _setting, _weak_features
 from genkern.studies._result import StudyResult, prepare
 
 Array = np.ndarray[Any, Any]
@@ -33,7 +33,10 @@ def run(
     noise: float = 0.25,
     ridge: float = 0.0,
     seeds: int | Sequence[int] = 20,
-    progress: bool | None = None,
+    executor: str | _cells.Executor = "serial",
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    progress: _cells.Show = None,
     backend: str | None = None,
     n_threads: int | None = None,
 ) -> StudyResult:
@@ -67,12 +70,19 @@ def run(
         Penalty on the sum of squares, as of lstsq.
     seeds : int or sequence of int
         How many seeds (0, 1, ...), or which.
-    progress : bool, optional
-        Show a progress bar; by default if stderr is a terminal and tqdm is installed.
+    executor : str or concurrent.futures.Executor
+        What runs the seeds, as of `genkern.sweep.run`: "serial" (all cores to one cell), "threads", "processes",
+        "loky", "dask", "mpi", or the address of a Dask scheduler. The numbers are the same.
+    store : path, optional
+        File for the results of the seeds: a run that was ended goes on from it, and more seeds add to it.
+    resume : bool
+        Whether the store may have results already; if not, one that has some is refused.
+    progress : bool or function, optional
+        Show progress, as of `genkern.sweep.run`; by default a bar, where stderr is a terminal and tqdm is installed.
     backend : str, optional
         Backend of the kernels.
     n_threads : int, optional
-        Threads at most; by default every core.
+        Threads, or worker processes, at most; by default every core.
 
     Returns
     -------
@@ -91,6 +101,7 @@ def run(
     P. Nakkiran, "More data can hurt for linear regression: sample-wise double descent", arXiv:1912.07242 (2019).
     """
     start = time.perf_counter()
+    cells = _cells.Cells("sample-descent", executor, store, resume, progress, n_threads)
     width = _checks.integer("width", width, low=1)
     d = _checks.integer("dimension", dimension, low=1)
     n_gaussian = _checks.integer("n_gaussian", n_gaussian, low=1)
@@ -98,7 +109,7 @@ def run(
     noise = _checks.real_number("noise", noise, low=0.0)
     ridge = _checks.real_number("ridge", ridge, low=0.0)
     chosen = _setting.seed_list(seeds)
-    pictures = _setting.images(data, n_train, n_test, label_noise, chosen)
+    n_train, n_images, label_noise = _setting.images(data, n_train, n_test, label_noise, chosen)
     kernel: dict[str, Any] = {"backend": backend, "n_threads": n_threads}
     genkern.sample_curve([[1.0]], [0.0], [[1.0]], [0.0], **kernel)  # refuses a bad backend before anything is made
     genkern.random_features([[1.0]], 1, activation=activation)
@@ -106,29 +117,29 @@ def run(
         plots.require_matplotlib()
         prepare(out)
 
-    measured: list[dict[str, Array]] = []
-    with _progress.bar(len(chosen) + 1, progress, "sample-descent") as count:
-        for seed, problem in zip(chosen, pictures.sets, strict=True):
-            F, F_test = (
-                genkern.random_features(X, width, activation=activation, seed=seed)
-                for X in (problem.X, _setting.required(problem.X_test))
-            )
-            curve = genkern.sample_curve(F, problem.y, F_test, problem.y_test, ridge=ridge, classify=True, **kernel)
-            found = _setting.totals(curve)
-            measured.append(found | {"threshold": _interpolated(found["train_risk"])})
-            count(1)
-        arrays = _setting.gaussians(n_gaussian, d, signal, noise, n_test, chosen)
-        line = genkern.sample_curve(*arrays, ridge=ridge, **kernel)
-        count(1)
-    curves = {f"image_{name}": value for name, value in _setting.by_seed(measured).items()}
+    parameters: dict[str, Any] = {
+        "data": data,
+        "width": width,
+        "n_train": n_train,
+        "n_test": n_test,
+        "label_noise": label_noise,
+        "activation": _setting.activation_name(activation),
+        "dimension": d,
+        "n_gaussian": n_gaussian,
+        "signal": signal,
+        "noise": noise,
+        "ridge": ridge,
+        "seeds": chosen,
+        **kernel,
+    }
+    common: dict[str, Any] = {name: value for name, value in parameters.items() if name not in ("seeds", "n_threads")}
+    common |= {"n_images": n_images, "activation": cells.activation(activation)}
+    curves = _setting.by_seed(cells.run(cell, sweep.Grid(seed=chosen), common))
+    curves |= {name: _setting.with_none(curves[name]) for name in ("image_threshold", "gaussian_threshold")}
     curves |= {
         "seeds": np.array(chosen, dtype=np.uint64),
-        "image_samples": np.arange(1, pictures.n_train + 1),
-        "gaussian_samples": np.asarray(line.values),
-        "gaussian_test_risk": np.asarray(line.test_risk),
-        "gaussian_train_risk": np.asarray(line.train_risk),
-        "gaussian_coef_norm": np.asarray(line.coef_norm),
-        "gaussian_threshold": np.array([_interpolated(risk) for risk in np.asarray(line.train_risk)]),
+        "image_samples": np.arange(1, n_train + 1),
+        "gaussian_samples": np.arange(1, n_gaussian + 1),
     }
     samples = curves["gaussian_samples"]
     if ridge == 0:
@@ -145,21 +156,6 @@ def run(
         for part in ("image", "gaussian")
     }
     numbers["comparison"] = {"samples": at, **beside}
-    parameters = {
-        "data": data,
-        "width": width,
-        "n_train": pictures.n_train,
-        "n_test": n_test,
-        "label_noise": label_noise,
-        "activation": _setting.activation_name(activation),
-        "dimension": d,
-        "n_gaussian": n_gaussian,
-        "signal": signal,
-        "noise": noise,
-        "ridge": ridge,
-        "seeds": chosen,
-        **kernel,
-    }
     source = "exact mean at finite size" if ridge == 0 else "limit of large samples and dimensions"
     report = _setting.report(backend, time.perf_counter() - start, f"Gaussian model: {source}; {_setting.NO_THEORY}")
     table = _table(parameters, numbers, report)
@@ -171,10 +167,45 @@ def run(
     return result
 
 
-def _interpolated(train_risk: Array) -> Array:
-    """Largest number of leading samples that are fitted exactly; NaN if not even one is."""
+def cell(
+    *,
+    seed: int,
+    data: str,
+    width: int,
+    n_train: int,
+    n_test: int,
+    n_images: int,
+    label_noise: float,
+    activation: str,
+    dimension: int,
+    n_gaussian: int,
+    signal: float,
+    noise: float,
+    ridge: float,
+    backend: str | None,
+) -> dict[str, Any]:
+    """Curves of one seed; a threshold is 0 where there is none."""
+    X, y, X_test, y_test = _setting.image_set(data, n_train, n_images, label_noise, seed)
+    F, F_test = (
+        genkern.random_features(Z, width, activation=_cells.imported(activation), seed=seed) for Z in (X, X_test)
+    )
+    curve = genkern.sample_curve(F, y, F_test, y_test, ridge=ridge, classify=True, backend=backend)
+    found = {f"image_{name}": value for name, value in _setting.totals(curve).items()}
+    arrays = _setting.gaussian_set(n_gaussian, dimension, signal, noise, n_test, seed)
+    line = genkern.sample_curve(*arrays, ridge=ridge, backend=backend)
+    return found | {
+        "image_threshold": _interpolated(found["image_train_risk"]),
+        "gaussian_test_risk": line.test_risk,
+        "gaussian_train_risk": line.train_risk,
+        "gaussian_coef_norm": line.coef_norm,
+        "gaussian_threshold": _interpolated(np.asarray(line.train_risk)),
+    }
+
+
+def _interpolated(train_risk: Array) -> float:
+    """Largest number of leading samples that are fitted exactly; 0 if not even one is."""
     zero = np.flatnonzero(train_risk == 0.0)
-    return np.array(zero[-1] + 1.0 if len(zero) else np.nan)
+    return float(zero[-1] + 1.0) if len(zero) else 0.0
 
 
 def _table(p: dict[str, Any], numbers: dict[str, Any], report: dict[str, Any]) -> str:

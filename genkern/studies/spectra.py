@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import genkern
-from genkern import _checks, _plot_spectra, plots, theory
-from genkern.studies import _progress, _setting
+from genkern import _checks, _plot_spectra, plots, sweep, theory
+from genkern.studies import _cells, _setting
 from genkern.studies._result import StudyResult, prepare
 
 Array = np.ndarray[Any, Any]
@@ -24,11 +24,14 @@ def run(
     out: str | os.PathLike[str] | None = None,
     n: int = 200,
     p: int = 100,
-    draws: int = 400,
+    draws: int = 40,
     spikes: Sequence[float] | None = None,
-    spike_draws: int = 40,
-    seed: int = 0,
-    progress: bool | None = None,
+    spike_draws: int = 4,
+    seeds: int | Sequence[int] = 10,
+    executor: str | _cells.Executor = "serial",
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    progress: _cells.Show = None,
     backend: str | None = None,
     n_threads: int | None = None,
 ) -> StudyResult:
@@ -43,26 +46,33 @@ def run(
     p : int
         Dimensions, at least 2.
     draws : int
-        Matrices without a spike, at least 3.
+        Matrices without a spike of each seed.
     spikes : sequence of float, optional
         Largest eigenvalues of the covariance, all others being 1. By default 13 from 1 to three times as far
         as the transition.
     spike_draws : int
-        Matrices for each spike, at least 2.
-    seed : int
-        Seed of all matrices.
-    progress : bool, optional
-        Show a progress bar; by default if stderr is a terminal and tqdm is installed.
+        Matrices of each seed for each spike.
+    seeds : int or sequence of int
+        How many seeds (0, 1, ...), or which; with at least 3 matrices without and 2 for each spike in all.
+    executor : str or concurrent.futures.Executor
+        What runs the seeds, as of `genkern.sweep.run`: "serial" (all cores to one cell), "threads", "processes",
+        "loky", "dask", "mpi", or the address of a Dask scheduler. The numbers are the same.
+    store : path, optional
+        File for the results of the seeds: a run that was ended goes on from it, and more seeds add to it.
+    resume : bool
+        Whether the store may have results already; if not, one that has some is refused.
+    progress : bool or function, optional
+        Show progress, as of `genkern.sweep.run`; by default a bar, where stderr is a terminal and tqdm is installed.
     backend : str, optional
         Backend of the kernels.
     n_threads : int, optional
-        Threads at most; by default every core.
+        Threads, or worker processes, at most; by default every core.
 
     Returns
     -------
     StudyResult
-        `curves`: "eigenvalues" (draws, min(n, p)), those that are not 0 by construction, "edge" (draws,), the largest
-        one standardized as in `tracy_widom_cdf`, "spikes" (k,), and (k, spike_draws) the largest eigenvalue
+        `curves`: "eigenvalues" (m, min(n, p)) of all m draws, those that are not 0 by construction, "edge" (m,), the
+        largest one standardized as in `tracy_widom_cdf`, "spikes" (k,), and for each (k, ...) the largest eigenvalue
         "spike_eigenvalue" and "spike_cosine_squared", of its vector with the spike's direction. `theory`: "x",
         "density" of an eigenvalue that is not 0, "s", "edge_cdf", and by spike "spike_eigenvalue" and
         "spike_cosine_squared".
@@ -78,10 +88,10 @@ def run(
     without its first row and column.
     """
     start = time.perf_counter()
+    cells = _cells.Cells("spectra", executor, store, resume, progress, n_threads)
     n, p = _checks.integer("n", n, low=2), _checks.integer("p", p, low=2)
-    draws = _checks.integer("draws", draws, low=3)
-    spike_draws = _checks.integer("spike_draws", spike_draws, low=2)
-    seed = _checks.integer("seed", seed, low=0)
+    draws, spike_draws = _checks.integer("draws", draws, low=1), _checks.integer("spike_draws", spike_draws, low=1)
+    chosen = _setting.seed_list(seeds, low=max(-(-3 // draws), -(-2 // spike_draws)))
     gamma = p / n
     places = np.linspace(1.0, 1.0 + 3.0 * np.sqrt(gamma), 13) if spikes is None else spikes
     ell = np.atleast_1d(_checks.positive("spikes", places))
@@ -92,23 +102,17 @@ def run(
         plots.require_matplotlib()
         prepare(out)
 
-    generator = np.random.Generator(np.random.PCG64(seed))
-    together = max(1, _CHUNK_BYTES // (8 * n * p))
-    values = np.empty((draws, min(n, p)))
-    top, cosine = np.empty((2, len(ell), spike_draws))
-    with _progress.bar(draws + 2 * len(ell) * spike_draws, progress, "spectra") as count:
-        for first in range(0, draws, together):
-            part = values[first : first + together]
-            X = generator.standard_normal((len(part), n, p))
-            part[:] = genkern.singular_values(X, **kernel) ** 2 / n
-            count(len(part))
-        for index, spike in enumerate(ell):
-            X = generator.standard_normal((spike_draws, n, p))
-            X[:, :, 0] *= np.sqrt(spike)
-            whole = genkern.singular_values(X, **kernel) ** 2 / n
-            minor = genkern.singular_values(np.ascontiguousarray(X[:, :, 1:]), **kernel) ** 2 / n
-            top[index], cosine[index] = whole[:, 0], _first_component(whole, minor, p)
-            count(2 * spike_draws)
+    common: dict[str, Any] = {
+        "n": n,
+        "p": p,
+        "draws": draws,
+        "spikes": ell.tolist(),
+        "spike_draws": spike_draws,
+        "backend": backend,
+    }
+    found = cells.run(cell, sweep.Grid(seed=chosen), common)
+    values = np.concatenate([one["eigenvalues"] for one in found])
+    top, cosine = (np.concatenate([one[name] for one in found], axis=1) for name in ("top", "cosine_squared"))
 
     root, side = np.sqrt(n - 1.0), np.sqrt(p)
     scale = (root + side) * (1.0 / root + 1.0 / side) ** (1.0 / 3.0)
@@ -135,7 +139,7 @@ def run(
         "mean eigenvalue": _row(values.sum(axis=1) / p, 1.0),
         "mean squared eigenvalue": _row((values**2).sum(axis=1) / p, 1.0 + (p + 1.0) / n),
         "edge: mean": _row(edge, _TW1_MEAN),
-        "edge: variance": _row((edge - edge.mean()) ** 2 * draws / (draws - 1), _TW1_VARIANCE),
+        "edge: variance": _row((edge - edge.mean()) ** 2 * len(edge) / (len(edge) - 1), _TW1_VARIANCE),
     }
     for index, spike in enumerate(ell):
         rows[f"spike {spike:.3g}: eigenvalue"] = _row(top[index], closed["spike_eigenvalue"][index])
@@ -155,8 +159,9 @@ def run(
         "draws": draws,
         "spikes": ell.tolist(),
         "spike_draws": spike_draws,
-        "seed": seed,
-        **kernel,
+        "seeds": chosen,
+        "backend": backend,
+        "n_threads": n_threads,
     }
     about = (
         "the two moments are exact; Marchenko-Pastur, Tracy-Widom and the transition of Baik, Ben Arous and Peche are "
@@ -168,6 +173,27 @@ def run(
     if out is not None:
         result.save(out)
     return result
+
+
+def cell(
+    *, seed: int, n: int, p: int, draws: int, spikes: Sequence[float], spike_draws: int, backend: str | None
+) -> dict[str, Any]:
+    """Eigenvalues (draws, min(n, p)) without a spike; with one the largest and its cosine (k, spike_draws)."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    together = max(1, _CHUNK_BYTES // (8 * n * p))
+    values = np.empty((draws, min(n, p)))
+    top, cosine = np.empty((2, len(spikes), spike_draws))
+    for first in range(0, draws, together):
+        part = values[first : first + together]
+        X = generator.standard_normal((len(part), n, p))
+        part[:] = genkern.singular_values(X, backend=backend) ** 2 / n
+    for index, spike in enumerate(spikes):
+        X = generator.standard_normal((spike_draws, n, p))
+        X[:, :, 0] *= np.sqrt(spike)
+        whole = genkern.singular_values(X, backend=backend) ** 2 / n
+        minor = genkern.singular_values(np.ascontiguousarray(X[:, :, 1:]), backend=backend) ** 2 / n
+        top[index], cosine[index] = whole[:, 0], _first_component(whole, minor, p)
+    return {"eigenvalues": values, "top": top, "cosine_squared": cosine}
 
 
 def _first_component(whole: Array, minor: Array, p: int) -> Array:
@@ -192,8 +218,9 @@ def _distance(F: Array) -> float:
 
 def _table(p: dict[str, Any], numbers: dict[str, Any], report: dict[str, Any]) -> str:
     lines = [
-        f"spectra: {p['draws']} Gaussian matrices of {p['n']} samples in {p['p']} dimensions, "
-        f"{p['spike_draws']} for each of {len(p['spikes'])} spikes, {report['seconds']['total']:.1f} s",
+        f"spectra: {len(p['seeds']) * p['draws']} Gaussian matrices of {p['n']} samples in {p['p']} dimensions, "
+        f"{len(p['seeds']) * p['spike_draws']} for each of {len(p['spikes'])} spikes, "
+        f"{report['seconds']['total']:.1f} s",
         "",
         f"{'':<28}{'measured':>12}{'+-':>10}{'theory':>12}{'std. errors':>13}",
     ]

@@ -1,0 +1,141 @@
+"""The commands on stores of sweeps: ``genkern status``, ``genkern retry``, ``genkern export``."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from genkern import studies, sweep
+from genkern.sweep._progress import duration
+
+COMMANDS = ("status", "retry", "export")
+_SHOWN = 5  # failures that status names
+
+
+def add(commands: Any) -> None:
+    """Add the three commands to argparse's."""
+    status = commands.add_parser("status", help="say how far a store is", allow_abbrev=False)
+    retry = commands.add_parser("retry", help="run the failed cells of a store again", allow_abbrev=False)
+    export = commands.add_parser("export", help="write a store as .nc, .parquet, .csv or .npz", allow_abbrev=False)
+    for command in (status, retry, export):
+        command.add_argument("store", metavar="STORE", help="file of a sweep or of a study")
+    status.add_argument("--json", dest="json_output", action="store_true", help="print the numbers as JSON")
+    retry.add_argument("--executor", metavar="SPEC", default="processes", help="as of a study (default: %(default)s)")
+    retry.add_argument("--timeout", metavar="S", type=float, help="seconds that a cell may take")
+    retry.add_argument(
+        "--import", dest="imports", metavar="MODULE", action="append", default=[],
+        help="module of your own, here or on the path, that the store's task needs; it is run",
+    )  # fmt: skip
+    export.add_argument("file", metavar="FILE", help="file to write; its name says of which kind")
+
+
+def run(command: str, store: str, **options: Any) -> tuple[str, bool]:
+    """Text to print, and whether failures remain.
+
+    Raises
+    ------
+    ValueError
+        There is no store, it is none, or another option is bad.
+    """
+    try:
+        found = sweep.open(store)
+    except FileNotFoundError as error:
+        raise ValueError(error.strerror) from None
+    if command == "status":
+        return _status(found, **options)
+    return _retry(found, **options) if command == "retry" else _export(found, **options)
+
+
+def _status(found: sweep.SweepResult, *, json_output: bool) -> tuple[str, bool]:
+    state = found.status()
+    if json_output:
+        numbers = vars(state) | {"remaining": state.cells - state.recorded, "task": found.task}
+        plain = {name: None if value != value else value for name, value in numbers.items()}
+        return json.dumps(plain, indent=2, allow_nan=False), state.failed > 0
+    lines = [
+        f"{found.path}: {found.task}, version {found.version}",
+        f"done       {state.done} of {state.cells} cells",
+        f"failed     {state.failed}",
+        f"remaining  {state.cells - state.recorded}",
+        f"rate       {_known(state.rate, lambda rate: f'{rate:.3g} cells a second')}",
+        f"time left  {_known(state.seconds_left, duration)}",
+        f"running    {'yes' if state.running else 'no'}",
+    ]
+    if state.failed:
+        failed = found.failed
+        lines += ["", *(f"{_words(cell.parameters)}: {cell.error}" for cell in failed[:_SHOWN])]
+        if len(failed) > _SHOWN:
+            lines.append(f"and {len(failed) - _SHOWN} more")
+        lines.append(f"genkern retry {found.path} runs them again")
+    return "\n".join(lines), state.failed > 0
+
+
+def _retry(
+    found: sweep.SweepResult, *, executor: str, timeout: float | None, imports: Sequence[str]
+) -> tuple[str, bool]:
+    before = found.status().failed
+    if not before:
+        return f"{found.path}: no cell has failed", False
+    sweep.retry(_task(found, imports), found.path, executor=executor, timeout=timeout, version=found.version)
+    left = found.status().failed
+    lines = [f"{found.path}: {before} cells run again, {before - left} done, {left} failed"]
+    lines += [f"{_words(cell.parameters)}: {cell.error}" for cell in found.failed[:_SHOWN]]
+    return "\n".join(lines), left > 0
+
+
+def _export(found: sweep.SweepResult, *, file: str) -> tuple[str, bool]:
+    found.save(file)
+    failed = found.status().failed
+    return f"saved: {len(found)} cells{f', {failed} of them failed,' if failed else ''} in {file}", False
+
+
+def _task(found: sweep.SweepResult, imports: Sequence[str]) -> Callable[..., Any]:
+    """The store's task with its common arguments.
+
+    A store says which function to call and may come from anywhere, so only a study's own cells are taken on its word.
+    """
+    own = {f"genkern.studies.{module}:cell" for module, _ in studies.CLAIMS.values()}
+    common = {name: _value(found, name, mark) for name, mark in found.common.items()}
+    needed = [] if found.task in own else [found.task]
+    if found.task in own and ":" in str(common.get("activation", "")):
+        needed.append(common["activation"])
+    for name in needed:
+        module = name.partition(":")[0]
+        if module not in imports:
+            raise ValueError(f"{found.path} needs {name.partition('#')[0]}: say --import {module} to have that run")
+    if imports and os.getcwd() not in sys.path and not sys.flags.safe_path:
+        sys.path.insert(0, os.getcwd())
+    module, _, name = found.task.partition(":")
+    task: Any = importlib.import_module(module)
+    for part in name.split("."):
+        task = getattr(task, part, None)
+    if not callable(task):
+        raise ValueError(f"{found.path} needs {found.task}, which is no function here")
+    return functools.partial(task, **common)
+
+
+def _value(found: sweep.SweepResult, name: str, mark: Any) -> Any:
+    """Common argument from what the store has of it."""
+    if isinstance(mark, dict):
+        if set(mark) == {"path"}:
+            return Path(str(mark["path"]))
+        raise ValueError(
+            f"{found.path} has no values of the common argument {name}, which is an array: retry it from Python with "
+            "genkern.sweep.retry"
+        )
+    return mark
+
+
+def _known(value: float, text: Callable[[float], str]) -> str:
+    return "unknown" if math.isnan(value) else text(value)
+
+
+def _words(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in parameters.items())

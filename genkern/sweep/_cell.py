@@ -1,0 +1,123 @@
+"""One cell on a worker: call the task, catch what goes wrong, turn the result into rows."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from genkern import _checks
+from genkern._numba._blas import blas_threads
+from genkern.sweep import _values
+
+DONE, NAN, FAILED, TIMEOUT, CRASHED = "done", "nan", "failed", "timeout", "crashed"
+
+
+class Outcome(NamedTuple):
+    """What became of a cell; `rows` is empty unless the status is "done" or "nan"."""
+
+    status: str
+    error: str
+    traceback: str
+    rows: list[_values.Row]
+    seconds: float
+    host: str
+    pid: int
+
+
+def call(task: Callable[..., Any], parameters: Mapping[str, Any], timeout: float | None = None) -> Outcome:
+    """Run one cell."""
+    start = time.perf_counter()
+    status, error, trace, rows = DONE, "", "", []
+    try:
+        with _limit(timeout):
+            result = task(**parameters)
+        rows = _values.encode(result, parameters)
+        name = _values.has_nan(rows)
+        if name is not None:
+            status, error = NAN, f"result {name!r} has a NaN"
+    except KeyboardInterrupt:
+        raise
+    except _TimedOut:
+        status = TIMEOUT
+    except BaseException as caught:  # SystemExit of a task too is a failure of its cell alone
+        status, error, trace = FAILED, describe(caught), _trace(caught)
+    seconds = time.perf_counter() - start
+    if timeout is not None and seconds > timeout:
+        status, trace, rows = TIMEOUT, "", []
+    if status == TIMEOUT:
+        error = timed_out(timeout)
+    return Outcome(status, error, trace, rows, seconds, host(), os.getpid())
+
+
+def timed_out(timeout: float | None) -> str:
+    """Error text of a cell that took too long."""
+    return f"did not finish within timeout = {timeout:g} s"
+
+
+def host() -> str:
+    """Name of this machine."""
+    return platform.node()
+
+
+def describe(error: BaseException) -> str:
+    """Type and message in one line."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its message cannot be printed)"
+    name = type(error).__name__
+    return " ".join(f"{name}: {text}".split())[:2000] if text else name
+
+
+def _trace(error: BaseException) -> str:
+    """Traceback below this module, which is the same on every executor."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    return "".join(traceback.format_list(frames))[-20000:]
+
+
+@contextlib.contextmanager
+def thread_limit(threads: int, kernels: int | None = None) -> Iterator[None]:
+    """Let BLAS use so many threads, and kernels whose n_threads is None as many or, if given, `kernels`."""
+    token = _checks.thread_limit.set(kernels or threads)
+    try:
+        with blas_threads(threads):
+            yield
+    finally:
+        _checks.thread_limit.reset(token)
+
+
+class _TimedOut(BaseException):
+    """Raised inside a cell that has run for too long; no `except Exception` of the task catches it."""
+
+
+@contextlib.contextmanager
+def _limit(timeout: float | None) -> Iterator[None]:
+    """Raise _TimedOut in this thread, at its next Python instruction after `timeout` seconds."""
+    if timeout is None:
+        yield
+        return
+    thread, lock, over = ctypes.c_ulong(threading.get_ident()), threading.Lock(), False
+
+    def stop() -> None:
+        with lock:
+            if not over:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TimedOut))
+
+    timer = threading.Timer(timeout, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            over = True
+            # One that was sent and has not yet arrived must not hit the next cell.
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)
+        timer.cancel()
