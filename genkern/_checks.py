@@ -216,7 +216,8 @@ def flag(name: str, value: Any) -> bool:
 def choice(name: str, value: Any, options: tuple[str, ...]) -> str:
     """One of a set of names."""
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}")
+        shown = repr(value) if isinstance(value, (str, int, float, type(None))) else type(value).__name__
+        raise ValueError(f"{name} must be one of {', '.join(options)}, got {shown}")
     return value
 
 

@@ -29,7 +29,9 @@ def draw(result: StudyResult) -> Any:
         axes = figure.subplots()
         for a, (name, color) in enumerate(zip(SPECTRA, (GREEN, BLUE, ORANGE), strict=True)):
             row = result.numbers[name]
-            axes.errorbar(n, row["measured"], row["error"], color=color, marker="o", markersize=3, linestyle="none")
+            axes.errorbar(
+                n, row["measured"], row["standard_error"], color=color, marker="o", markersize=3, linestyle="none"
+            )
             axes.plot(n, theory["risk"][a], color=color, label=name)
             axes.plot(n, theory["bound"][a], color=color, linestyle=":")
         axes.plot([], [], color="black", marker="o", markersize=3, linestyle="none", label="measured")

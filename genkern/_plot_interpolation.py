@@ -35,14 +35,15 @@ def draw(result: StudyResult) -> Any:
         for a, (axes, model) in enumerate(zip(panels, MODELS, strict=True)):
             bias, variance = curves["bias"][a], curves["variance"][a]
             lines = theory["line_bias"][a], theory["line_variance"][a]
-            for name, values, closed, color in (
-                ("bias", bias, lines[0], plots.ORANGE),
-                ("variance", variance, lines[1], plots.BLUE),
-                ("sum", bias + variance, lines[0] + lines[1], "black"),
+            # The sum is below the variance, so that both show where there is no bias.
+            for name, values, closed, color, size in (
+                ("sum", bias + variance, lines[0] + lines[1], "black", 2.0),
+                ("bias", bias, lines[0], plots.ORANGE, 1.0),
+                ("variance", variance, lines[1], plots.BLUE, 1.0),
             ):
                 mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
-                axes.errorbar(x, mean, error, color=color, marker="o", markersize=2.5, linestyle="none")
-                axes.plot(line, np.where(np.isfinite(closed), closed, np.nan), color=color, label=name)
+                axes.errorbar(x, mean, error, color=color, marker="o", markersize=1.5 + size, linestyle="none")
+                axes.plot(line, np.where(np.isfinite(closed), closed, np.nan), color=color, linewidth=size, label=name)
             axes.set_ylim(0, _top(x, bias.mean(axis=0) + variance.mean(axis=0)))
             axes.axvline(1.0, color=plots.GREY, linewidth=0.7, linestyle=":")
             axes.set_title(titles[model], loc="left")

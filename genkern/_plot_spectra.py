@@ -42,7 +42,11 @@ def draw(result: StudyResult) -> Any:
             axes.errorbar(x, values.mean(axis=1), error, color=color, marker="o", markersize=2.5, linestyle="none")
             axes.plot(*_limit(x, name, p["p"] / p["n"]), color=color)
         spike.axvline(result.numbers["transition"], color=GREY, linewidth=0.7, linestyle=":")
-        spike.set(xlabel="spike (eigenvalue of the covariance)")
+        spike.annotate(
+            r"$1 + \sqrt{p / n}$", (result.numbers["transition"], 1.0), (0, 3), xycoords=spike.get_xaxis_transform(),
+            textcoords="offset points", ha="center", fontsize=7, color=GREY,
+        )  # fmt: skip
+        spike.set(xlabel="spike: eigenvalue of the covariance\n(points measured, lines Baik, Ben Arous and Péché)")
         spike.set_ylabel("largest eigenvalue", color=BLUE)
         right.set_ylabel(r"$\cos^2$ with its direction", color=ORANGE)
         right.set_ylim(0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 from dataclasses import dataclass, fields
@@ -160,9 +161,11 @@ class RiskCurve:
         target = Path(path)
         stage = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         arrays = {name: value for name, value in self._arrays().items() if value is not None}
+        packed = io.BytesIO()  # NumPy's own writer leaves a half-open archive behind on a full disk
+        np.savez_compressed(packed, allow_pickle=False, format=np.array(_FORMAT), **arrays)
         try:
             with open(stage, "wb") as handle:
-                np.savez_compressed(handle, allow_pickle=False, format=np.array(_FORMAT), **arrays)
+                handle.write(packed.getbuffer())
                 handle.flush()
                 os.fsync(handle.fileno())
             os.replace(stage, target)

@@ -22,8 +22,10 @@ def test_measured_is_theory(result):
     for name in study.SPECTRA:
         row = result.numbers[name]
         # A correction of order 1 / n at these sizes, beside the standard error.
-        assert np.all(np.abs(row["measured"] - row["theory"]) < 4 * row["error"] + row["theory"] / [20, 40, 80])
-        assert np.array_equal(row["z"], (row["measured"] - row["theory"]) / row["error"])
+        assert np.all(
+            np.abs(row["measured"] - row["theory"]) < 4 * row["standard_error"] + row["theory"] / [20, 40, 80]
+        )
+        assert np.array_equal(row["difference"], (row["measured"] - row["theory"]) / row["standard_error"])
 
 
 def test_three_regimes(result):

@@ -16,7 +16,9 @@ def result():
 
 def test_measured_is_near_theory(result):
     rows = result.numbers["rows"]
-    assert abs(rows["mean eigenvalue"]["z"]) < 4 and abs(rows["mean squared eigenvalue"]["z"]) < 4  # exact at any size
+    assert (
+        abs(rows["mean eigenvalue"]["difference"]) < 4 and abs(rows["mean squared eigenvalue"]["difference"]) < 4
+    )  # exact at any size
     assert abs(rows["edge: mean"]["measured"] - rows["edge: mean"]["theory"]) < 0.4
     assert result.numbers["cdf_distance"] < 0.02 and result.numbers["edge_distance"] < 0.15
     for spike in ("3", "6"):
@@ -25,7 +27,7 @@ def test_measured_is_near_theory(result):
         assert abs(cosine["measured"] - cosine["theory"]) < 0.1
     assert rows["spike 1: cosine^2"]["measured"] < 0.1 and rows["spike 1: cosine^2"]["theory"] == 0.0
     row = rows["edge: mean"]
-    assert row["z"] == (row["measured"] - row["theory"]) / row["error"]
+    assert row["difference"] == (row["measured"] - row["theory"]) / row["standard_error"]
 
 
 @pytest.mark.parametrize(("n", "p"), [(9, 6), (6, 9)])
@@ -51,7 +53,7 @@ def test_more_dimensions_than_samples(tmp_path):
     result = spectra.run(out=tmp_path, n=30, p=60, draws=40, spikes=[8.0], spike_draws=5, seeds=1, progress=False)
     assert result.curves["eigenvalues"].shape == (40, 30) and result.numbers["cdf_distance"] < 0.06
     assert {path.name for path in tmp_path.iterdir()} == {"figure.png", "results.npz", "summary.json"}
-    assert "spectra" in studies.CLAIMS and "z" in result.table
+    assert "spectra" in studies.CLAIMS and "std. errors" in result.table
 
 
 def test_bad_arguments(tmp_path):

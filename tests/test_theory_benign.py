@@ -78,6 +78,8 @@ def test_ranks_of_flat_and_empty_tails():
     r, R = theory.effective_ranks([0.0, 2.0, 0.0, 2.0])
     assert r.tolist() == R.tolist() == [2.0, 1.0, 0.0, 0.0]
     assert np.all(theory.effective_ranks(np.zeros(3))[1] == 0.0)
+    r, R = theory.effective_ranks([5e-324, 1e308, 0.0, 1.0, 5e-324, 1e-308])  # every number of float64
+    np.testing.assert_allclose([r, R], [[1.0, 1.0, 1.0, 2.0, 1.0, 0.0]] * 2, rtol=1e-14)
 
 
 @settings(max_examples=200, deadline=None)

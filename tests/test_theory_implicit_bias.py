@@ -109,6 +109,29 @@ def test_where_theory_gives_nothing():
     assert w_hat.tolist() == [1.0, 0.0] and np.all(np.isnan(w_tilde))
 
 
+def test_newton_does_not_stall_where_the_value_has_no_more_digits():
+    """More points on the margin than dimensions, and weights 10^4 times the step size: a value of -200 at the end."""
+    support = [[-1, -1, -1, -1], [1, -1, -2, 0], [0, -2, 1, -2], [-3, -1, 0, -2], [-2, 3, 3, 2]]
+    X = np.array([*support, [-3, -3, -2, -3], [2, -1, 2, 1]], dtype=float)[[0, 5, 1, 2, 3, 4, 6]]
+    for eta in (1e-6, 0.01, 1.0, 1e6):
+        w_hat, w_tilde = theory.gd_direction_limit(X, np.ones(7), step_size=eta)
+        np.testing.assert_allclose(eta * np.exp(-X[[0, 2, 3, 4, 5]] @ w_tilde) @ support, w_hat, rtol=1e-8, atol=1e-8)
+
+
+def test_support_of_ties_and_copies():
+    # Three points with the margin 1 in two dimensions: w_hat is (1, 0), and the weights are equal by symmetry.
+    X = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, -1.0], [4.0, 2.0]])
+    w_hat, w_tilde = theory.gd_direction_limit(X, np.ones(4), step_size=0.5)
+    np.testing.assert_allclose([w_hat, w_tilde], [[1.0, 0.0], [math.log(1.5), 0.0]], atol=1e-14)
+    # Five copies of each point are a step size five times as large; one point alone has the weight 1 / ||x||^2.
+    copies = theory.gd_direction_limit(np.repeat(GENERIC, 5, axis=0), np.ones(20), step_size=0.2)
+    single = theory.gd_direction_limit(GENERIC, np.ones(4), step_size=1.0)
+    np.testing.assert_allclose(copies, single, rtol=1e-10)
+    w_hat, w_tilde = theory.gd_direction_limit([[3.0, 4.0]], [-1.0], step_size=2.0)
+    np.testing.assert_allclose(w_hat, [-3 / 25, -4 / 25], rtol=1e-14)
+    np.testing.assert_allclose(w_tilde, math.log(50.0) * w_hat, rtol=1e-13)
+
+
 def test_data_in_a_subspace():
     lift = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 2)))[0].T
     w_hat, w_tilde = theory.gd_direction_limit(GENERIC @ lift, np.ones(4), step_size=1.0)

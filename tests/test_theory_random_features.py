@@ -182,19 +182,8 @@ def test_against_high_precision(activation):
         assert np.max(relative(actual, right)) <= THEORY
 
 
-def authors(psi1, psi2, z2, lbar):
-    """B and V of Mei and Montanari: the fixed point of two analytic functions, and their polynomials."""
-    xi = 1j * math.sqrt(psi1 * psi2 * lbar)
-    nu1, nu2 = psi1 * 1e-3j, psi2 * 1e-3j
-    for _ in range(20000):
-        new1 = psi1 / (-xi - nu2 - z2 * nu2 / (1 - z2 * nu1 * nu2))
-        new2 = psi2 / (-xi - new1 - z2 * new1 / (1 - z2 * new1 * nu2))
-        moved = abs(new1 - nu1) / abs(nu1) + abs(new2 - nu2) / abs(nu2)
-        nu1, nu2 = (nu1 + new1) / 2, (nu2 + new2) / 2
-        if moved < 1e-15:
-            break
-    assert moved < 1e-13 and nu1.imag > 0 and nu2.imag > 0
-    chi = (nu1 * nu2).real
+def polynomials(chi, psi1, psi2, z2):
+    """B and V of Mei and Montanari."""
     z4, z6 = z2**2, z2**3
     E0 = (
         -(chi**5) * z6
@@ -219,7 +208,23 @@ def authors(psi1, psi2, z2, lbar):
         - 2 * chi**2 * z2
         - chi**2
     )
-    return chi, E1 / E0, E2 / E0
+    return E1 / E0, E2 / E0
+
+
+def authors(psi1, psi2, z2, lbar):
+    """Their chi, B and V: the fixed point of two analytic functions."""
+    xi = 1j * math.sqrt(psi1 * psi2 * lbar)
+    nu1, nu2 = psi1 * 1e-3j, psi2 * 1e-3j
+    for _ in range(20000):
+        new1 = psi1 / (-xi - nu2 - z2 * nu2 / (1 - z2 * nu1 * nu2))
+        new2 = psi2 / (-xi - new1 - z2 * new1 / (1 - z2 * new1 * nu2))
+        moved = abs(new1 - nu1) / abs(nu1) + abs(new2 - nu2) / abs(nu2)
+        nu1, nu2 = (nu1 + new1) / 2, (nu2 + new2) / 2
+        if moved < 1e-15:
+            break
+    assert moved < 1e-13 and nu1.imag > 0 and nu2.imag > 0
+    chi = (nu1 * nu2).real
+    return chi, *polynomials(chi, psi1, psi2, z2)
 
 
 @settings(max_examples=40, deadline=None)
@@ -229,6 +234,17 @@ def test_the_authors_complex_form(psi1, psi2, zeta, lbar):
     risk = theory.random_features_risk(psi1, psi2, ridge=lbar, activation=with_moments(zeta), noise=1.0)
     assert risk.bias == pytest.approx(B, rel=1e-8)
     assert risk.variance == pytest.approx(V, rel=1e-8)
+
+
+def test_the_authors_ridgeless_root():
+    for psi1, psi2, zeta in ((2.0, 3.0, 1.0), (5.0, 2.0, 1.7), (0.3, 4.0, 0.8)):
+        z2, middle = zeta**2, min(psi1, psi2) * zeta**2 - zeta**2 - 1
+        chi = -(math.sqrt(middle**2 + 4 * z2 * min(psi1, psi2)) + middle) / (2 * z2)
+        B, V = polynomials(chi, psi1, psi2, z2)
+        risk = theory.random_features_risk(psi1, psi2, activation=with_moments(zeta), noise=1.0)
+        assert risk.bias == pytest.approx(B, rel=1e-9) and risk.variance == pytest.approx(V, rel=1e-9)
+        if zeta == 1.0:
+            assert chi == pytest.approx(-math.sqrt(2), rel=1e-14)
 
 
 def test_the_authors_root():

@@ -282,6 +282,26 @@ def test_atoms_mix():
     np.testing.assert_allclose(scaled.total, reference.total, rtol=1e-13)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_atoms_mix_in_any_way(data):
+    """An atom in two places is one atom; an eigenvalue's share of the signal may be split in any way between them."""
+    k = data.draw(st.integers(1, 5))
+    positive = st.lists(st.floats(1e-3, 1e3), min_size=k, max_size=k)
+    s, w, a = (np.array(data.draw(positive)) for _ in range(3))
+    j, part, share = data.draw(st.integers(0, k - 1)), data.draw(st.floats(0.0, 1.0)), data.draw(st.floats(0.0, 1.0))
+    point = {"gamma": data.draw(st.floats(0.05, 20.0)), "ridge": data.draw(st.sampled_from([0.0, 1e-3, 1.0]))}
+    plain = theory.ridge_risk(**point, eigenvalues=s, weights=w, alignment=a)
+    split_w, split_a = (np.append(values, portion * values[j]) for values, portion in ((w, part), (a, share)))
+    split_w[j], split_a[j] = (1 - part) * w[j], (1 - share) * a[j]
+    order = np.array(data.draw(st.permutations(range(k + 1))))
+    split = theory.ridge_risk(
+        **point, eigenvalues=np.append(s, s[j])[order], weights=split_w[order], alignment=split_a[order]
+    )
+    for one, other in ((plain.bias, split.bias), (plain.variance, split.variance)):
+        np.testing.assert_allclose(other, one, rtol=1e-10)  # the weights of the two have rounding of their own
+
+
 def test_misspecified_with_everything_captured_is_isotropic():
     gamma = np.array([0.0, 0.5, 1.0, 3.0, np.inf])
     whole = theory.misspecified_risk(gamma, signal=2.0, noise=0.3, captured=1.0)

@@ -46,10 +46,10 @@ CURVE_CONDITION = 10
 # How far below the true error the estimate of a curve may lie, and in what share of cases it may lie lower still.
 CURVE_ESTIMATE = 10
 CURVE_DISHONEST = 0.05
-# Distribution functions, absolute; a Marchenko-Pastur density between its edges, whose distance to x has the rounding
-# of the edges, relative; its Stieltjes transform, relative.
+# Distribution functions, absolute; a Marchenko-Pastur density, relative, over the distance of x from the nearer edge in
+# units of the support's width; its Stieltjes transform, relative.
 DISTRIBUTION = 1e-12
-MP_DENSITY = 1e-11
+MP_DENSITY = 1e-15
 MP_STIELTJES = 4e-15
 # Equations of the limit of gradient descent, relative to the largest weight of the support.
 DIRECTION_LIMIT = 1e-12
@@ -62,6 +62,8 @@ DESCENT_STEP = 4
 WEIGHT_ULPS = 1.0
 # Relative error of a closed form or of a root of a fixed point, at any distance from a threshold: against mpmath.
 THEORY = 1e-12
+# The same for a closed form of a few operations.
+THEORY_EXPLICIT = 2e-15
 # Relative difference of the leave-one-out formula and of leaving one out, for well-conditioned problems.
 THEORY_LOO = 1e-9
 

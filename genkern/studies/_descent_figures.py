@@ -28,7 +28,7 @@ def sample_descent(result: StudyResult) -> Any:
             axes.set_yscale("log")
             plots.limits(axes, curves[f"{part}_test_risk"])
             axes.set_xlim(0, x[-1])
-        _theory(gaussian, curves["gaussian_samples"], result.theory, "gaussian_test_risk", "theory (test)")
+        _theory(gaussian, curves["gaussian_samples"], result.theory, "gaussian_test_risk", "theory (mean test)")
         _titles(
             image,
             gaussian,
@@ -62,7 +62,9 @@ def ridge_descent(result: StudyResult) -> Any:
             axes.set(xscale="log", yscale="log")
             plots.limits(axes, curves[f"{part}_test_risk"][:, 0], curves[f"{part}_tuned_risk"], below=1.5)
             plots.ratio_axis(axes, x)
-        _theory(gaussian, curves["gaussian_widths"] / p["n_gaussian"], result.theory, "gaussian_tuned_risk", "theory")
+        _theory(
+            gaussian, curves["gaussian_widths"] / p["n_gaussian"], result.theory, "gaussian_tuned_risk", "theory (mean)"
+        )
         _titles(
             image,
             gaussian,
@@ -89,7 +91,7 @@ def epoch_descent(result: StudyResult) -> Any:
                 plots.band(axes, steps, curves[f"{part}_test_risk"][:, w, :-1], color, label)
                 last = width == curves["gaussian_widths"][-1]
                 if part == "gaussian" and result.theory is not None:
-                    _dashes(axes, steps, result.theory["gaussian_test_risk"][w, :-1], "theory" if last else None)
+                    _dashes(axes, steps, result.theory["gaussian_test_risk"][w, :-1], "theory (mean)" if last else None)
             axes.set(xscale="log", yscale="log", xlim=(steps[0], steps[-1]))
             plots.value_ticks(axes)
         _titles(

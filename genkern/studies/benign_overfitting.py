@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import genkern
-from genkern import _checks, _plot_benign, _registry, plots, problems, sweep, theory
+from genkern import _checks, _plot_benign, plots, problems, sweep, theory
 from genkern.studies import _cells, _setting
 from genkern.studies._result import StudyResult, prepare
 
@@ -74,8 +74,8 @@ def run(
         `curves`: "samples" (m,), "risk" (3, m, seeds), the excess risk over the noise, exact in the test inputs,
         "train_risk" (3, m, seeds). `theory`: (3, m) "risk", the deterministic equivalent of `ridge_risk`, "bound",
         noise times ``k* / n + n / R_k*`` (up to constants, the variance alone), "critical_index", and "terms" (3, m, 3)
-        of `benign_overfitting`. `numbers`: by spectrum the arrays "measured", "theory", "error" and "z", their
-        difference in standard errors, and "growth", the measured exponent of the risk in n.
+        of `benign_overfitting`. `numbers`: by spectrum the arrays "measured", "standard_error", "theory" and
+        "difference", in standard errors, and "growth", the measured exponent of the risk in n.
 
     Notes
     -----
@@ -110,26 +110,19 @@ def run(
     for a, name in enumerate(SPECTRA):
         for b, n in enumerate(sizes):
             s = eigenvalues(name, n)
-            report = theory.benign_overfitting(s, n)
-            bound[a, b], index[a, b], terms[a, b] = noise * report.bound, report.critical_index, report.terms
+            verdict = theory.benign_overfitting(s, n)
+            bound[a, b], index[a, b], terms[a, b] = noise * verdict.bound, verdict.critical_index, verdict.terms
             exact[a, b] = theory.ridge_risk(
                 len(s) / n, signal=signal, noise=noise, eigenvalues=s, alignment=np.arange(len(s)) == 0
             ).total
 
-    mean, error = risk.mean(axis=2), risk.std(axis=2, ddof=1) / np.sqrt(len(chosen))
     numbers: dict[str, Any] = {}
     for a, name in enumerate(SPECTRA):
-        growth = np.polyfit(np.log(sizes), np.log(mean[a]), 1)[0] if len(sizes) > 1 else np.nan
-        numbers[name] = {
-            "measured": mean[a],
-            "theory": exact[a],
-            "error": error[a],
-            "z": (mean[a] - exact[a]) / error[a],
-            "growth": float(growth),
-        }
+        beside = _setting.beside_theory(risk[a].T, exact[a])
+        growth = np.polyfit(np.log(sizes), np.log(beside["measured"]), 1)[0] if len(sizes) > 1 else np.nan
+        numbers[name] = {**beside, "growth": float(growth)}
     curves = {"samples": np.array(sizes), "risk": risk, "train_risk": train}
     closed = {"risk": exact, "bound": bound, "critical_index": index, "terms": terms}
-    seconds = {"total": time.perf_counter() - start}
     parameters = {
         "samples": sizes,
         "signal": signal,
@@ -138,15 +131,10 @@ def run(
         "backend": backend,
         "n_threads": n_threads,
     }
-    about = {
-        "version": genkern.__version__,
-        "backend": backend or _registry.default_backend(),
-        "backends": genkern.backends(),
-        "seconds": seconds,
-        "theory": "deterministic equivalent of the minimum-norm interpolator, and k*/n + n/R_k*",
-    }
-    table = _table(parameters, numbers, closed, seconds["total"])
-    result = StudyResult("benign-overfitting", parameters, curves, closed, numbers, about, table, _plot_benign.draw)
+    about = "deterministic equivalent of the minimum-norm interpolator; bound: noise (k*/n + n/R_k*), up to constants"
+    report = _setting.report(backend, time.perf_counter() - start, about)
+    table = _table(parameters, numbers, closed, report)
+    result = StudyResult("benign-overfitting", parameters, curves, closed, numbers, report, table, _plot_benign.draw)
     if out is not None:
         result.save(out)
     return result
@@ -171,12 +159,12 @@ def eigenvalues(name: str, n: int) -> Array:
     return np.exp(-np.sqrt(k) / 2.0) if name == "catastrophic" else k**-1.5
 
 
-def _table(p: dict[str, Any], numbers: dict[str, Any], closed: dict[str, Array], seconds: float) -> str:
+def _table(p: dict[str, Any], numbers: dict[str, Any], closed: dict[str, Array], about: dict[str, Any]) -> str:
     lines = [
         f"benign overfitting: minimum-norm interpolation of labels with noise {p['noise']:g}, {len(p['seeds'])} seeds, "
-        f"{seconds:.1f} s",
+        f"{about['seconds']['total']:.1f} s",
         "",
-        f"{'spectrum':<14}{'n':>6}{'measured':>11}{'theory':>11}{'std error':>11}{'z':>7}{'bound':>10}{'k*':>6}"
+        f"{'excess risk':<14}{'n':>6}{'measured':>10}{'+-':>9}{'theory':>10}{'std. errors':>13}{'bound':>10}{'k*':>6}"
         f"{'r_0/n':>9}{'k*/n':>8}{'n/R_k*':>9}",
     ]
     for a, name in enumerate(SPECTRA):
@@ -184,9 +172,9 @@ def _table(p: dict[str, Any], numbers: dict[str, Any], closed: dict[str, Array],
         for b, n in enumerate(p["samples"]):
             first, head, tail = closed["terms"][a, b]
             lines.append(
-                f"{name:<14}{n:>6}{row['measured'][b]:>11.4g}{row['theory'][b]:>11.4g}{row['error'][b]:>11.2g}"
-                f"{row['z'][b]:>7.1f}{closed['bound'][a, b]:>10.4g}{closed['critical_index'][a, b]:>6.0f}"
+                f"{name:<14}{n:>6}{row['measured'][b]:>10.4g}{row['standard_error'][b]:>9.2g}{row['theory'][b]:>10.4g}"
+                f"{row['difference'][b]:>13.1f}{closed['bound'][a, b]:>10.4g}{closed['critical_index'][a, b]:>6.0f}"
                 f"{first:>9.3g}{head:>8.3g}{tail:>9.3g}"
             )
     growth = ", ".join(f"{name} {numbers[name]['growth']:+.2f}" for name in SPECTRA)
-    return "\n".join([*lines, "", f"exponent of the risk in n: {growth}"])
+    return "\n".join([*lines, "", f"exponent of the risk in n: {growth}", f"theory: {about['theory']}"])

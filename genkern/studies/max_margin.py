@@ -15,6 +15,7 @@ from genkern.studies import _cells, _margin_paths, _setting
 from genkern.studies._result import StudyResult, prepare
 
 Array = np.ndarray[Any, Any]
+THEORY = "limits from w_hat and w_tilde, and laws of the rates; nothing is averaged, so without standard errors"
 SETS = ("soudry", "gaussian", "digits")
 
 
@@ -191,7 +192,7 @@ def run(
         "backend": backend or _registry.default_backend(),
         "backends": genkern.backends(),
         "seconds": seconds,
-        "theory": "limits from w_hat and w_tilde",
+        "theory": THEORY,
     }
     table = _table(parameters, numbers, seconds["total"])
     result = StudyResult("max-margin", parameters, curves, theory, numbers, report, table, _plot_max_margin.draw)
@@ -266,4 +267,4 @@ def _table(p: dict[str, Any], numbers: dict[str, Any], seconds: float) -> str:
             f"{name + ' by ' + of['algorithm']:<36}{reached:>12.6f}{largest:>16.6f}"
             for reached, largest in zip(of["reached"], of["largest_margin"], strict=True)
         ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"theory: {THEORY}"])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import genkern
-from genkern import _checks, _plot_spectra, _registry, plots, sweep, theory
+from genkern import _checks, _plot_spectra, plots, sweep, theory
 from genkern.studies import _cells, _setting
 from genkern.studies._result import StudyResult, prepare
 
@@ -76,7 +76,7 @@ def run(
         "spike_eigenvalue" and "spike_cosine_squared", of its vector with the spike's direction. `theory`: "x",
         "density" of an eigenvalue that is not 0, "s", "edge_cdf", and by spike "spike_eigenvalue" and
         "spike_cosine_squared".
-        `numbers`: rows of measured, theory, standard error and "z", their difference in standard errors;
+        `numbers`: "rows" of "measured", "standard_error", "theory" and "difference", in standard errors;
         "cdf_distance" and "edge_distance", the largest of the empirical distribution functions from theory's.
 
     Notes
@@ -153,7 +153,6 @@ def run(
         "edge_distance": _distance(theory.tracy_widom_cdf(np.sort(edge), 1)),
         "transition": 1.0 + float(np.sqrt(gamma)),
     }
-    seconds = {"total": time.perf_counter() - start}
     parameters = {
         "n": n,
         "p": p,
@@ -164,14 +163,12 @@ def run(
         "backend": backend,
         "n_threads": n_threads,
     }
-    report = {
-        "version": genkern.__version__,
-        "backend": backend or _registry.default_backend(),
-        "backends": genkern.backends(),
-        "seconds": seconds,
-        "theory": "Marchenko-Pastur, Tracy-Widom and the transition of Baik, Ben Arous and Peche",
-    }
-    table = _table(parameters, numbers, seconds["total"])
+    about = (
+        "the two moments are exact; Marchenko-Pastur, Tracy-Widom and the transition of Baik, Ben Arous and Peche are "
+        "limits, from which a finite size is many standard errors away if there are many draws"
+    )
+    report = _setting.report(backend, time.perf_counter() - start, about)
+    table = _table(parameters, numbers, report)
     result = StudyResult("spectra", parameters, curves, closed, numbers, report, table, _plot_spectra.draw)
     if out is not None:
         result.save(out)
@@ -209,9 +206,8 @@ def _first_component(whole: Array, minor: Array, p: int) -> Array:
 
 
 def _row(sample: Array, expected: float) -> dict[str, float]:
-    error = float(np.std(sample, ddof=1) / np.sqrt(len(sample)))
-    measured = float(np.mean(sample))
-    return {"measured": measured, "theory": float(expected), "error": error, "z": (measured - float(expected)) / error}
+    found = _setting.beside_theory(sample, np.asarray(expected, dtype=np.float64))
+    return {name: float(value) for name, value in found.items()}
 
 
 def _distance(F: Array) -> float:
@@ -220,21 +216,23 @@ def _distance(F: Array) -> float:
     return float(max(np.max(F - steps[:-1]), np.max(steps[1:] - F)))
 
 
-def _table(p: dict[str, Any], numbers: dict[str, Any], seconds: float) -> str:
+def _table(p: dict[str, Any], numbers: dict[str, Any], report: dict[str, Any]) -> str:
     lines = [
         f"spectra: {len(p['seeds']) * p['draws']} Gaussian matrices of {p['n']} samples in {p['p']} dimensions, "
-        f"{len(p['seeds']) * p['spike_draws']} for each of {len(p['spikes'])} spikes, {seconds:.1f} s",
+        f"{len(p['seeds']) * p['spike_draws']} for each of {len(p['spikes'])} spikes, "
+        f"{report['seconds']['total']:.1f} s",
         "",
-        f"{'':<28}{'measured':>12}{'theory':>12}{'std error':>12}{'z':>8}",
+        f"{'':<28}{'measured':>12}{'+-':>10}{'theory':>12}{'std. errors':>13}",
     ]
     lines += [
-        f"{name:<28}{row['measured']:>12.5g}{row['theory']:>12.5g}{row['error']:>12.2g}{row['z']:>8.1f}"
+        f"{name:<28}{row['measured']:>12.5g}{row['standard_error']:>10.2g}{row['theory']:>12.5g}{row['difference']:>13.1f}"
         for name, row in numbers["rows"].items()
     ]
     lines += [
         "",
         f"largest distance of distribution functions: {numbers['cdf_distance']:.4f} from Marchenko-Pastur, "
         f"{numbers['edge_distance']:.4f} from Tracy-Widom",
-        f"spikes are found above {numbers['transition']:.4g}; limits but for the two moments, so that large z is size",
+        f"spikes are found above {numbers['transition']:.4g}",
+        f"theory: {report['theory']}",
     ]
     return "\n".join(lines)

@@ -39,8 +39,14 @@ def batch_shape(**arguments: Array | tuple[int, ...]) -> tuple[int, ...]:
 
 def product(coefficient: Array, value: Array) -> Array:
     """Product in which a coefficient of 0 removes even an infinite value."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         return np.where(coefficient == 0, 0.0, coefficient * value)
+
+
+def total(*parts: Array) -> Array:
+    """Sum of the parts, `inf` beyond float64."""
+    with np.errstate(over="ignore"):
+        return np.asarray(sum(parts))
 
 
 def ratio(numerator: Array, denominator: Array) -> Array:

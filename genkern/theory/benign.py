@@ -115,7 +115,7 @@ def benign_overfitting(eigenvalues: Any, n: Any, *, b: Any = 1.0) -> BenignRepor
     if not np.all(s[..., 0] > 0):
         raise ValueError("eigenvalues must not all be 0")
     r, R = ranks.ranks_of(s)
-    k = np.broadcast_to(ranks.first_index(r, constant * samples), shape)
+    k = np.broadcast_to(ranks.first_index(r, ranks.level(constant, samples)), shape)
     missing = np.isinf(k)
     at = np.where(missing, 0, k).astype(np.intp)
     tail = np.take_along_axis(np.broadcast_to(R, (*shape, R.shape[-1])), at[..., None], axis=-1)[..., 0]

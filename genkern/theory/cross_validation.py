@@ -10,6 +10,7 @@ from genkern import _checks
 from genkern.theory import _arguments
 
 Array = np.ndarray[Any, Any]
+_NOTHING = 1e-250  # a ridge that differs from its limit 0 by less than rounding, and would underflow
 
 
 def loo_cv(X: Any, y: Any, *, ridge: Any = 0.0) -> Any:
@@ -53,8 +54,7 @@ def loo_cv(X: Any, y: Any, *, ridge: Any = 0.0) -> Any:
     interpolation", Annals of Statistics 50 (2022), for the ridgeless limits.
     """
     fit = _Residuals(X, y, ridge)
-    # Rows whose leave-one-out fit loses a direction: 1 - H_ii is 0 without ridge, a rounding error of a sum of n terms.
-    lost = fit.interpolates[..., None] | (fit.leverage_left <= fit.n * fit.unit)
+    lost = fit.leverage_left == 0  # without ridge, rows whose leave-one-out fit loses a direction
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         errors = np.where(
             lost[..., None], fit.next_residual / fit.next_left[..., None], fit.residual / fit.leverage_left[..., None]
@@ -91,11 +91,14 @@ def gcv(X: Any, y: Any, *, ridge: Any = 0.0) -> Any:
     As in `loo_cv`.
     """
     fit = _Residuals(X, y, ridge)
-    left, next_left = (np.mean(view, axis=-1)[..., None] for view in (fit.leverage_left, fit.next_left))
+    left: Array = np.mean(fit.leverage_left, axis=-1, keepdims=True)
+    next_left: Array = np.mean(fit.next_left, axis=-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        squares = np.mean(fit.residual**2, axis=-2) / left**2
-        limit = np.mean(fit.next_residual**2, axis=-2) / next_left**2
-    return fit.result(np.where(fit.interpolates[..., None], limit, squares))
+        # Divided before they are squared, which may underflow.
+        squares: Array = np.mean((fit.residual / left[..., None, :]) ** 2, axis=-2)
+        limit: Array = np.mean((fit.next_residual / next_left[..., None, :]) ** 2, axis=-2)
+    value: Array = np.where(left == 0, limit, squares)
+    return fit.result(value)
 
 
 class _Residuals:
@@ -110,33 +113,37 @@ class _Residuals:
         _checks.minimum_axes("X", X_view, 2, "(..., n, d)")
         rhs, self._vector = _checks.right_hand_sides(X_view, y_view)
         penalty = _checks.nonnegative("ridge", ridge)
-        self.n, d = X_view.shape[-2:]
-        if self.n == 0:
+        n, d = X_view.shape[-2:]
+        if n == 0:
             raise ValueError(f"X must have at least one row, got shape {X_view.shape}")
-        batch = _checks.broadcast_batch({"X": X_view.shape[:-2], "y": rhs.shape[:-2], "ridge": penalty.shape})
+        _checks.broadcast_batch({"X": X_view.shape[:-2], "y": rhs.shape[:-2], "ridge": penalty.shape})
         X64, rhs = X_view.astype(np.float64), rhs.astype(np.float64)
         usable, usable_rhs = np.all(np.isfinite(X64), axis=(-2, -1)), np.all(np.isfinite(rhs), axis=-2)
         rhs = np.where(usable_rhs[..., None, :], rhs, 0.0)
         U, s, _ = np.linalg.svd(np.where(usable[..., None, None], X64, 0.0), full_matrices=False)
-        self.unit = np.finfo(np.float64).eps * max(self.n, d)
+        unit = np.finfo(np.float64).eps * max(n, d)
         top = np.max(s, axis=-1, keepdims=True, initial=0.0)
-        kept = s > self.unit * top
+        kept = s > unit * top
         scale = np.where(top > 0, top, 1.0)
         s = np.where(kept, s / scale, 1.0)
-        penalty = penalty[..., None] / scale**2  # in units of the largest singular value
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(kept, penalty / (s**2 + penalty), 1.0)  # of each direction that the residual keeps
+        with np.errstate(divide="ignore", over="ignore", under="ignore"):
+            penalty = (
+                penalty[..., None] / scale / scale
+            )  # in units of the largest singular value, >= eps among those kept
+            penalty = np.where(penalty < _NOTHING, 0.0, penalty)
+            share = np.where(kept, 1.0 / (1.0 + s**2 / penalty), 1.0)  # of each direction that the residual keeps
             inverse = np.where(kept, 1.0 / s**2, 0.0)
         U = np.where(kept[..., None, :], U, 0.0)
         coordinates = np.swapaxes(U, -1, -2) @ rhs
-        full = np.sum(kept, axis=-1) == self.n  # U is orthogonal: I - U U^T is 0, and not the rounding errors below
-        outside = np.where(full[..., None, None], 0.0, rhs - U @ coordinates)
-        outside_left = np.where(full[..., None], 0.0, np.maximum(1.0 - np.sum(U**2, axis=-1), 0.0))
+        # Rows that alone span a direction have nothing outside, all rows if the rank is n, but rounding of n terms.
+        outside_left = 1.0 - np.sum(U**2, axis=-1)
+        inside = (outside_left <= n * unit) | (np.sum(kept, axis=-1) == n)[..., None]
+        outside = np.where(inside[..., None], 0.0, rhs - U @ coordinates)
+        outside_left = np.where(inside, 0.0, outside_left)
         self.residual = outside + U @ (share[..., None] * coordinates)
         self.leverage_left = outside_left + np.sum(U**2 * share[..., None, :], axis=-1)
         self.next_residual = U @ (inverse[..., None] * coordinates)
         self.next_left = np.sum(U**2 * inverse[..., None, :], axis=-1)
-        self.interpolates = np.broadcast_to(full & (penalty[..., 0] == 0), batch)
         self._bad = ~(usable[..., None] & usable_rhs)
 
     def result(self, value: Array) -> Any:

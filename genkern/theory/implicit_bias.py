@@ -14,6 +14,7 @@ Array = np.ndarray[Any, Any]
 _ON_MARGIN = 1e-10  # a margin this close to 1, relative to ||x|| ||w_hat||, is one of 1
 _NO_WEIGHT = 1e-13  # of the largest alpha_i ||x_i||: below, rounding decides, and the minimum may be at infinity
 _NEWTON_STEPS = 200
+_SAFE_STEP = 0.1  # of every exponent: the weights change by a tenth at most, and Newton's error falls
 
 
 def gd_direction_limit(X: Any, y: Any, *, step_size: Any, loss: str = "exponential") -> tuple[Any, Any]:
@@ -130,11 +131,13 @@ def _minimize(rows: Array, target: Array, eta: float, u: Array) -> Array | None:
             if not np.all(np.isfinite(triangle)) or np.any(np.diag(triangle) == 0.0):
                 return None
             step = np.linalg.solve(triangle, np.linalg.solve(triangle.T, rows.T @ a - target))
-            if np.max(np.abs(rows @ step)) < 1e-7:  # the next error is the square of this
+            change = np.max(np.abs(rows @ step))
+            if change < 1e-7:  # the next error is the square of this
                 force = a * np.linalg.norm(rows, axis=1)
                 return u + step if np.min(force) > _NO_WEIGHT * np.max(force) else None
             size, start = 1.0, value(u)
-            while not value(u + size * step) < start and size > 1e-12:
+            # A small step needs no halving, and rounding of the value would not let it pass.
+            while change > _SAFE_STEP and not value(u + size * step) < start and size > 1e-12:
                 size /= 2.0
             u = u + size * step
     return None

@@ -46,6 +46,11 @@ def misspecified_risk(gamma: Any, *, signal: Any, noise: Any, captured: Any) -> 
     ValueError, TypeError
         Numbers out of range, or shapes that do not broadcast.
 
+    Notes
+    -----
+    Valid in the limit, for independent entries of mean 0 and variance 1; at finite size the error is of order 1/n away
+    from ``gamma = 1``. `finite_sample_risk` is the exact mean for Gaussian features, with ``captured = p / d``.
+
     References
     ----------
     T. Hastie, A. Montanari, S. Rosset, R. J. Tibshirani, "Surprises in high-dimensional ridgeless least squares
@@ -56,13 +61,13 @@ def misspecified_risk(gamma: Any, *, signal: Any, noise: Any, captured: Any) -> 
     if np.any(c > 1):
         raise ValueError(f"captured must be <= 1, got {c[c > 1].flat[0]}")
     shape = _arguments.batch_shape(gamma=g, signal=r2, noise=sigma2, captured=c)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         bias = r2 * (1.0 - c) + r2 * c * np.where(g > 1, (g - 1.0) / g, 0.0)
         bias = np.where(g == np.inf, r2, bias)
         unit = np.where(g < 1, g / (1.0 - g), 1.0 / (g - 1.0))
-    variance = _arguments.product(sigma2 + r2 * (1.0 - c), np.where(g == 1, np.inf, unit))
+    variance = _arguments.product(_arguments.total(sigma2, r2 * (1.0 - c)), np.where(g == 1, np.inf, unit))
     bias, variance = np.broadcast_to(bias, shape), np.broadcast_to(variance, shape)
-    return Risk(wrap(bias), wrap(variance), wrap(bias + variance))
+    return Risk(wrap(bias), wrap(variance), wrap(_arguments.total(bias, variance)))
 
 
 def finite_sample_risk(n: Any, p: Any, d: Any, *, signal: Any, noise: Any) -> Any:
@@ -127,5 +132,6 @@ def finite_sample_risk(n: Any, p: Any, d: Any, *, signal: Any, noise: Any) -> An
     # For p > n the part of beta that is seen adds |beta_seen|^2 (1 - n/p) on average: a sum of positive terms.
     kept = np.where(used > samples, _arguments.ratio(used - samples, features), 0.0)
     seen = np.where(samples == 0, _arguments.ratio(used, features), kept)
-    result = r2 * seen + _arguments.product(r2 * unseen + sigma2, inflation)
+    unfitted = _arguments.total(r2 * unseen, sigma2)
+    result = _arguments.total(r2 * seen, _arguments.product(unfitted, inflation))
     return _arguments.wrapper(library)(result)

@@ -87,6 +87,13 @@ def effective_ranks(eigenvalues: Any) -> tuple[Any, Any]:
     return wrap(r), wrap(R)
 
 
+def level(constant: Array, samples: Array) -> Array:
+    """What r_k has to reach, ``b n``; `inf` beyond float64."""
+    with np.errstate(over="ignore"):
+        product: Array = constant * samples
+    return product
+
+
 def first_index(r: Array, level: Array) -> Array:
     """Smallest k with r_k >= level, inf if there is none; r of shape (..., p), level (...)."""
     shape = np.broadcast_shapes(r.shape[:-1], level.shape)
@@ -131,7 +138,7 @@ def critical_index(eigenvalues: Any, n: Any, *, b: Any = 1.0) -> Any:
     library = _arrays.library_of({"eigenvalues": eigenvalues, "n": n, "b": b})
     s, samples, constant = spectrum(eigenvalues), samples_of(n), _checks.positive("b", b)
     _arguments.batch_shape(eigenvalues=s.shape[:-1], n=samples, b=constant)
-    return _arguments.wrapper(library)(first_index(ranks_of(s)[0], constant * samples))
+    return _arguments.wrapper(library)(first_index(ranks_of(s)[0], level(constant, samples)))
 
 
 def samples_of(n: Any) -> Array:
