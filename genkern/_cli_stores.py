@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import importlib
 import json
@@ -28,6 +29,10 @@ def add(commands: Any) -> None:
         command.add_argument("store", metavar="STORE", help="file of a sweep or of a study")
     status.add_argument("--json", dest="json_output", action="store_true", help="print the numbers as JSON")
     retry.add_argument("--executor", metavar="SPEC", default="processes", help="as of a study (default: %(default)s)")
+    retry.add_argument(
+        "--progress", action=argparse.BooleanOptionalAction, default=True,
+        help="show a bar on a terminal, a line a minute elsewhere (default: %(default)s)",
+    )  # fmt: skip
     retry.add_argument("--timeout", metavar="S", type=float, help="seconds that a cell may take")
     retry.add_argument(
         "--import", dest="imports", metavar="MODULE", action="append", default=[],
@@ -78,14 +83,15 @@ def _status(found: sweep.SweepResult, *, json_output: bool) -> tuple[str, bool]:
 
 
 def _retry(
-    found: sweep.SweepResult, *, executor: str, timeout: float | None, imports: Sequence[str]
+    found: sweep.SweepResult, *, executor: str, progress: bool, timeout: float | None, imports: Sequence[str]
 ) -> tuple[str, bool]:
     before = found.status().failed
     if not before:
         return f"{found.path}: no cell has failed", False
-    sweep.retry(_task(found, imports), found.path, executor=executor, timeout=timeout, version=found.version)
+    task = _task(found, imports)
+    sweep.retry(task, found.path, executor=executor, progress=progress, timeout=timeout, version=found.version)
     left = found.status().failed
-    lines = [f"{found.path}: {before} cells run again, {before - left} done, {left} failed"]
+    lines = [f"{found.path}: {_cells(before)} run again, {before - left} done, {left} failed"]
     lines += [f"{_words(cell.parameters)}: {cell.error}" for cell in found.failed[:_SHOWN]]
     return "\n".join(lines), left > 0
 
@@ -93,7 +99,7 @@ def _retry(
 def _export(found: sweep.SweepResult, *, file: str) -> tuple[str, bool]:
     found.save(file)
     failed = found.status().failed
-    return f"saved: {len(found)} cells{f', {failed} of them failed,' if failed else ''} in {file}", False
+    return f"saved: {_cells(len(found))}{f', {failed} of them failed,' if failed else ''} in {file}", False
 
 
 def _task(found: sweep.SweepResult, imports: Sequence[str]) -> Callable[..., Any]:
@@ -135,6 +141,10 @@ def _value(found: sweep.SweepResult, name: str, mark: Any) -> Any:
 
 def _known(value: float, text: Callable[[float], str]) -> str:
     return "unknown" if math.isnan(value) else text(value)
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'' if count == 1 else 's'}"
 
 
 def _words(parameters: dict[str, Any]) -> str:

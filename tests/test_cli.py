@@ -1,17 +1,24 @@
 """The command line, in-process and as ``python -m genkern``."""
 
+import contextlib
+import functools
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+import unittest.mock
 
+import numpy as np
+import own_activations
+import own_tasks
 import pytest
 
 import genkern
-from genkern import cli, studies
+from genkern import cli, studies, sweep
 
 QUICK = ["--n-train", "20", "--n-test", "30", "--widths", "5,20,60", "--seeds", "2"]
 
@@ -92,6 +99,13 @@ def test_version_and_help(capfd):
         (["double-descent", "--n-train", "9999"], "n_train must be in"),
         (["double-descent", "--wid", "3"], "unrecognized arguments"),
         (["double-descent", "--activation", "gelu"], "activation"),
+        (["double-descent", "--executor", "cluster"], "executor must be None, one of serial, threads, processes, loky"),
+        (["spectra", "--seeds", "0"], "seeds must be >= 1, got 0"),
+        (["status"], "the following arguments are required: STORE"),
+        (["status", "missing"], "no sweep store missing"),
+        (["retry", "missing"], "no sweep store missing"),
+        (["export", "missing", "x.csv"], "no sweep store missing"),
+        (["retry", "missing", "--timeout", "soon"], "--timeout: invalid float value: 'soon'"),
     ],
 )
 def test_bad_arguments(capfd, tmp_path, monkeypatch, arguments, message):
@@ -155,3 +169,132 @@ def test_interrupt(shell, tmp_path):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "genkern: interrupted\n")
     assert not any((tmp_path / "out").iterdir())
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store of a task of the user's own: 4 cells, of which one fails as long as the file `broken` is there."""
+    broken = tmp_path / "broken"
+    broken.touch()
+    path = tmp_path / "own.sweep"
+    grid = sweep.Grid(i=range(4))
+    sweep.run(functools.partial(own_tasks.fragile, broken=broken), grid, store=path, executor="serial", progress=False)
+    return path
+
+
+def test_status(capfd, store):
+    assert cli.main(["status", str(store)]) == 1
+    assert capfd.readouterr().out.splitlines() == [
+        f"{store}: own_tasks:fragile, version 1",
+        "done       3 of 4 cells",
+        "failed     1",
+        "remaining  0",
+        unittest.mock.ANY,
+        "time left  0:00:00",
+        "running    no",
+        "",
+        "i = 2: RuntimeError: it is broken",
+        f"genkern retry {store} runs them again",
+    ]
+    assert cli.main(["status", str(store), "--json"]) == 1
+    state = json.loads(capfd.readouterr().out)
+    assert (state["done"], state["failed"], state["remaining"], state["running"]) == (3, 1, 0, False)
+
+
+def test_status_of_many_failures_and_of_an_unfinished_sweep(capfd, tmp_path):
+    broken, store = tmp_path / "broken", tmp_path / "own.sweep"
+    broken.touch()
+    task = functools.partial(own_tasks.fragile, broken=broken)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(task, sweep.Grid(i=[2, 5, 8, 11, 14, 17, 20, -1, 3]), store=store, executor="serial", progress=False)
+    assert cli.main(["status", str(store)]) == 1
+    lines = capfd.readouterr().out.splitlines()
+    assert "remaining  2" in lines and "and 2 more" in lines and sum("it is broken" in line for line in lines) == 5
+
+
+def test_retry_runs_nothing_on_the_word_of_a_store(capfd, store, tmp_path):
+    err = fails(capfd, 2, "retry", str(store))
+    assert f"{store} needs own_tasks:fragile: say --import own_tasks to have that run" in err
+    retry = ["retry", str(store), "--executor", "serial", "--no-progress", "--import", "own_tasks"]
+    assert cli.main(retry) == 1
+    assert "1 cell run again, 0 done, 1 failed\ni = 2: RuntimeError: it is broken" in capfd.readouterr().out
+    (tmp_path / "broken").unlink()
+    assert cli.main(retry) == 0
+    assert capfd.readouterr() == (f"{store}: 1 cell run again, 1 done, 0 failed\n", "")
+    assert cli.main(["status", str(store)]) == 0
+    assert "done       4 of 4 cells" in capfd.readouterr().out
+    # An activation of the user's own is code, too.
+    study = {"n_train": 20, "n_test": 30, "widths": [5], "seeds": 1, "store": tmp_path / "s.sweep"}
+    studies.double_descent.run(**study, activation=own_activations.gentle)
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.sweep")) as sql, sql:
+        sql.execute("UPDATE cells SET status = 'failed'")
+    assert "needs own_activations:gentle: say --import own_activations" in fails(
+        capfd, 2, "retry", str(tmp_path / "s.sweep")
+    )
+    assert cli.main(["retry", str(tmp_path / "s.sweep"), "--executor=serial", "--import=own_activations"]) == 0
+    assert "1 cell run again, 1 done" in capfd.readouterr().out
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.sweep")) as sql, sql:
+        sql.execute("UPDATE cells SET status = 'failed'")
+        sql.execute("UPDATE meta SET value = 'genkern.studies._cells:cell' WHERE name = 'task'")
+    assert "say --import genkern.studies._cells" in fails(capfd, 2, "retry", str(tmp_path / "s.sweep"))
+
+
+def test_retry_needs_values(capfd, tmp_path):
+    task = functools.partial(own_tasks.weighted, weights=np.array([1.0, np.nan]))
+    sweep.run(task, sweep.Grid(i=[0, 1]), store=tmp_path / "s", executor="serial", progress=False)
+    err = fails(capfd, 2, "retry", str(tmp_path / "s"), "--import", "own_tasks")
+    assert "has no values of the common argument weights, which is an array" in err
+
+
+@pytest.mark.parametrize("kind", ["nc", "parquet", "csv", "npz"])
+def test_export(capfd, store, tmp_path, kind):
+    pytest.importorskip({"nc": "xarray", "parquet": "pyarrow", "csv": "csv", "npz": "xarray"}[kind])
+    file = tmp_path / f"x.{kind}"
+    assert cli.main(["export", str(store), str(file)]) == 0
+    assert capfd.readouterr().out == f"saved: 4 cells, 1 of them failed, in {file}\n" and file.stat().st_size
+    if kind == "npz":
+        with np.load(file) as arrays:
+            np.testing.assert_array_equal(arrays["square"], [0, 1, np.nan, 9])
+    if kind == "csv":
+        assert file.read_text().splitlines()[0] == "i,square,status,error,seconds"
+
+
+def test_export_to_what_cannot_be(capfd, store, tmp_path):
+    err = fails(capfd, 2, "export", str(store), str(tmp_path / "x.xlsx"))
+    assert "path must end in .nc, .parquet, .csv, .npz, got" in err
+    err = fails(capfd, 1, "export", str(store), str(tmp_path / "no" / "x.csv"))
+    assert f"cannot write {tmp_path / 'no' / 'x.csv'}: No such file or directory" in err
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", "truncated", "foreign"])
+def test_what_is_no_store(capfd, store, tmp_path, content):
+    other = tmp_path / "other"
+    if content == "truncated":
+        other.write_bytes(store.read_bytes()[:5000])
+    elif content == "foreign":
+        with contextlib.closing(sqlite3.connect(other)) as sql, sql:
+            sql.execute("CREATE TABLE t (x)")
+    else:
+        other.write_bytes(content)
+    match = "no sweep store"
+    assert match in fails(capfd, 2, "status", str(other))
+    assert match in fails(capfd, 2, "retry", str(other))
+    assert match in fails(capfd, 2, "export", str(other), str(tmp_path / "x.csv"))
+    if content:  # an empty file is as good as none for a run
+        assert match in fails(capfd, 2, "double-descent", *QUICK, "--store", str(other), "--out", str(tmp_path / "o"))
+        assert not (tmp_path / "o").exists()
+
+
+def test_study_on_a_store(capfd, tmp_path):
+    arguments = ["double-descent", *QUICK, "--out", str(tmp_path / "o"), "--store", str(tmp_path / "s.sweep")]
+    for more in ([], ["--resume"], ["--executor", "threads", "--seeds", "0,1,4"]):
+        assert cli.main([*arguments, *more]) == 0
+    assert len(sweep.open(tmp_path / "s.sweep")) == 3
+    capfd.readouterr()
+    assert "has results already" in fails(capfd, 2, *arguments, "--no-resume")
+    err = fails(capfd, 2, *arguments, "--ridge", "0.5")
+    assert "is of common arguments ridge = 0.0, not ridge = 0.5: name another file" in err
+    err = fails(capfd, 1, *arguments[:-1], str(tmp_path / "no" / "s.sweep"))
+    assert f"cannot open the store {tmp_path / 'no' / 's.sweep'}: no folder {tmp_path / 'no'}" in err
+    err = fails(capfd, 1, *arguments[:-1], str(tmp_path))
+    assert f"cannot open the store {tmp_path}: it is a folder" in err

@@ -182,11 +182,11 @@ def test_a_failed_cell_ends_the_study_and_keeps_the_others(one_seed_fails, tmp_p
     text = capfd.readouterr().out
     assert "failed     1" in text and "seed = 1: RuntimeError: no such images" in text
     assert cli.main(["retry", str(store), "--executor", "serial"]) == 1
-    assert "1 cells run again, 0 done, 1 failed" in capfd.readouterr().out
+    assert "1 cell run again, 0 done, 1 failed" in capfd.readouterr().out
 
     one_seed_fails.undo()
     assert cli.main(["retry", str(store), "--executor", "serial"]) == 0
-    assert "1 cells run again, 1 done, 0 failed" in capfd.readouterr().out
+    assert "1 cell run again, 1 done, 0 failed" in capfd.readouterr().out
     assert cli.main(["retry", str(store)]) == 0
     assert "no cell has failed" in capfd.readouterr().out
     assert cli.main(["double-descent", *arguments, "--out", str(out)]) == 0
