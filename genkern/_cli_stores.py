@@ -78,7 +78,8 @@ def _status(found: sweep.SweepResult, *, json_output: bool) -> tuple[str, bool]:
         lines += ["", *(f"{_words(cell.parameters)}: {cell.error}" for cell in failed[:_SHOWN])]
         if len(failed) > _SHOWN:
             lines.append(f"and {len(failed) - _SHOWN} more")
-        lines.append(f"genkern retry {found.path} runs them again")
+        needed = "".join(f" --import {module}" for module in _needed(found))
+        lines.append(f"genkern retry {found.path}{needed} runs them again")
     return "\n".join(lines), state.failed > 0
 
 
@@ -107,15 +108,10 @@ def _task(found: sweep.SweepResult, imports: Sequence[str]) -> Callable[..., Any
 
     A store says which function to call and may come from anywhere, so only a study's own cells are taken on its word.
     """
-    own = {f"genkern.studies.{module}:cell" for module, _ in studies.CLAIMS.values()}
     common = {name: _value(found, name, mark) for name, mark in found.common.items()}
-    needed = [] if found.task in own else [found.task]
-    if found.task in own and ":" in str(common.get("activation", "")):
-        needed.append(common["activation"])
-    for name in needed:
-        module = name.partition(":")[0]
+    for module, name in _needed(found).items():
         if module not in imports:
-            raise ValueError(f"{found.path} needs {name.partition('#')[0]}: say --import {module} to have that run")
+            raise ValueError(f"{found.path} needs {name}: say --import {module} to have that run")
     if imports and os.getcwd() not in sys.path and not sys.flags.safe_path:
         sys.path.insert(0, os.getcwd())
     module, _, name = found.task.partition(":")
@@ -125,6 +121,16 @@ def _task(found: sweep.SweepResult, imports: Sequence[str]) -> Callable[..., Any
     if not callable(task):
         raise ValueError(f"{found.path} needs {found.task}, which is no function here")
     return functools.partial(task, **common)
+
+
+def _needed(found: sweep.SweepResult) -> dict[str, str]:
+    """Modules that the task needs beyond genkern's studies, each with what it needs of it."""
+    needed = []
+    if found.task not in {f"genkern.studies.{module}:cell" for module, _ in studies.CLAIMS.values()}:
+        needed.append(found.task)
+    elif ":" in str(found.common.get("activation", "")):
+        needed.append(str(found.common["activation"]).partition("#")[0])
+    return {name.partition(":")[0]: name for name in needed}
 
 
 def _value(found: sweep.SweepResult, name: str, mark: Any) -> Any:

@@ -194,7 +194,7 @@ def test_status(capfd, store):
         "running    no",
         "",
         "i = 2: RuntimeError: it is broken",
-        f"genkern retry {store} runs them again",
+        f"genkern retry {store} --import own_tasks runs them again",
     ]
     assert cli.main(["status", str(store), "--json"]) == 1
     state = json.loads(capfd.readouterr().out)

@@ -85,6 +85,8 @@ def test_numbers_are_the_same_on_any_executor_and_after_a_resume(claim, pool, tm
     # Once it is all there, nothing is run: not even an executor that could not be had is asked for.
     again = study.run(**parameters, seeds=all_seeds, store=store, executor="mpi")
     assert same(parts(again), parts(expected))
+    if claim == "max-margin":  # elsewhere more seeds are no other figure
+        again.plot()
 
 
 @pytest.mark.parametrize("claim", SMALL)
