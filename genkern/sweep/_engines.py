@@ -153,7 +153,7 @@ def _dask(address: str, workers: int, threads: int) -> Executor:
         except ValueError:
             with _deaf():
                 cluster = steps.enter_context(
-                    distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+                    distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
                 )
             client = steps.enter_context(distributed.Client(cluster, set_as_default=False))
     else:

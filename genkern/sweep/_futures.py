@@ -14,7 +14,7 @@ from genkern.errors import GenkernError
 from genkern.sweep import _cell
 from genkern.sweep._batches import BATCH_SECONDS, DEATHS, TICK, Pace, Queue
 from genkern.sweep._task import Job, Task
-from genkern.sweep._workers import Record, lost
+from genkern.sweep._workers import Record
 
 Batch = list[Mapping[str, Any]]
 _tasks: dict[str, Any] = {}  # on a worker: tasks that have arrived, by the hash of their pickle
@@ -153,7 +153,7 @@ class _Run:
                 self._deaths[job.key] = deaths
                 if deaths >= DEATHS:
                     text = f"its worker process died {DEATHS} times in this cell"
-                    self._record(job, lost(_cell.CRASHED, text, None, None))
+                    self._record(job, _cell.lost(_cell.CRASHED, text, None, None))
                     continue
             self._suspects.append(job)
 

@@ -94,7 +94,11 @@ def run(
     -----
     Kernels whose ``n_threads`` is None, and BLAS, get one thread in each cell, and more only where the grid has fewer
     cells than the machine has cores. A cell whose worker dies is run again elsewhere, and is recorded as "crashed" when
-    it has taken three with it.
+    it has taken three with it. Two kinds of executor cannot go on after that: MPI, where it ends the whole job, and a
+    pool of the caller's own. What was committed is there for the next run all the same.
+
+    Results are committed twice a second at least. Kill -9 of this process loses what is not committed, and its workers
+    end within a second; so do those of a local Dask cluster and of loky.
     """
     if not isinstance(grid, Grid):
         raise TypeError(f"grid must be a genkern.sweep.Grid, got {type(grid).__name__}")
