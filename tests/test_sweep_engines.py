@@ -189,6 +189,18 @@ def test_a_broken_executor_of_the_users_is_named_and_resumed(tmp_path):
     assert len(quiet(tasks.deadly, grid.where(lambda i: i != 1), executor="serial", store=tmp_path / "s")) == 198
 
 
+def test_a_batch_that_a_broken_executor_forgot():
+    class Forgetful(futures.Executor):
+        _broken = False
+
+        def submit(self, *arguments):
+            self._broken = "a worker is gone"
+            return futures.Future()
+
+    with pytest.raises(GenkernError, match=r"the executor broke \(BrokenExecutor: a worker is gone"):
+        quiet(tasks.square, Grid(i=range(3)), executor=Forgetful())
+
+
 def test_an_executor_of_the_users_is_left_running():
     with futures.ThreadPoolExecutor(2) as executor:
         quiet(tasks.square, Grid(i=range(10)), executor=executor)
