@@ -176,8 +176,8 @@ class _Run:
 def _breakage(pool: Any) -> str | None:
     """Why a pool of processes is broken.
 
-    A batch that is submitted in the instant in which a worker's death is noticed can be forgotten by the pool, so that
-    its future waits for ever (seen with Python 3.11 on a busy machine).
+    A batch that is submitted in the instant in which a worker's death is noticed can be forgotten, so that its future
+    waits for ever: up to Python 3.11 the pool of ``concurrent.futures`` then fails its futures without its lock.
     """
     reason = getattr(pool, "_broken", None) or getattr(getattr(pool, "_flags", None), "broken", None)  # loky's flags
     return str(reason) if reason else None

@@ -37,8 +37,9 @@ def run(
     """Run a task on every cell of a grid that the store does not have yet.
 
     A cell is a call ``task(**parameters)``. It sees nothing but its parameters, so its result is the same in any order,
-    on any executor, after any number of interruptions; a random task takes a ``seed`` axis, or `cell_seed`. Cells that
-    fail are recorded and the rest goes on.
+    on any executor, after any number of interruptions; a random task takes a ``seed`` axis, or `cell_seed`. A cell that
+    raises, takes too long, kills its worker or returns something else than results is recorded with its error, and the
+    rest goes on. So is one whose results have a NaN, but these are kept.
 
     Parameters
     ----------
