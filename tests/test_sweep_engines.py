@@ -18,8 +18,7 @@ from genkern.sweep import Grid, _engines, run
 
 GRID = Grid(n=[6, 9, 12, 20], seed=range(12)) + Grid(n=[200], seed=range(2))
 quiet = functools.partial(run, progress=False)
-# Dask's own shutdown talks of these.
-pytestmark = pytest.mark.filterwarnings("default::ResourceWarning", "default::DeprecationWarning:distributed")
+pytestmark = pytest.mark.filterwarnings(*tasks.WARNINGS)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def expected(tmp_path_factory):
 def cluster():
     """A Dask cluster of two processes."""
     distributed = pytest.importorskip("distributed", reason="distributed is not installed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as made:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as made:
         yield made
 
 
@@ -190,6 +189,18 @@ def test_a_broken_executor_of_the_users_is_named_and_resumed(tmp_path):
     assert len(quiet(tasks.deadly, grid.where(lambda i: i != 1), executor="serial", store=tmp_path / "s")) == 198
 
 
+def test_a_batch_that_a_broken_executor_forgot():
+    class Forgetful(futures.Executor):
+        _broken = False
+
+        def submit(self, *arguments):
+            self._broken = "a worker is gone"
+            return futures.Future()
+
+    with pytest.raises(GenkernError, match=r"the executor broke \(BrokenExecutor: a worker is gone"):
+        quiet(tasks.square, Grid(i=range(3)), executor=Forgetful())
+
+
 def test_an_executor_of_the_users_is_left_running():
     with futures.ThreadPoolExecutor(2) as executor:
         quiet(tasks.square, Grid(i=range(10)), executor=executor)
@@ -212,6 +223,35 @@ def test_no_more_cells_are_under_way_than_needed():
     with Counting(2) as executor:
         quiet(tasks.square, Grid(i=range(2000)), executor=executor)
         assert 1 <= executor.most <= 4
+
+
+def test_a_dask_client_that_is_there_is_used_and_left_open(cluster):
+    from distributed import Client
+
+    with Client(cluster) as client:
+        before = set(client.nthreads())
+        result = quiet(tasks.wait, Grid(i=range(20), seconds=[0.01]), executor="dask")
+        assert {cell.results["pid"] for cell in result} <= set(client.run(os.getpid).values())
+        assert client.submit(int, pure=False).result() == 0
+        assert set(client.nthreads()) == before
+    with Client(cluster, set_as_default=False) as client:
+        result = quiet(tasks.wait, Grid(i=range(20), seconds=[0.01]), executor=client.get_executor(pure=False))
+        assert len(result) == 20
+
+
+def test_dask_workers_come_and_go():
+    """One, then three, then one again."""
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as made:
+
+        def scale(recorded, cells, failed):
+            made.scale(1 if recorded > 0.7 * cells else 3)
+
+        grid = Grid(i=range(200), seconds=[0.03])
+        result = run(tasks.wait, grid, executor=made.scheduler_address, progress=scale)
+        assert not result.failed
+        assert len(result) == 200
+        assert len({cell.results["pid"] for cell in result}) >= 2
 
 
 @pytest.mark.parametrize(("executor", "module"), [("loky", "loky"), ("dask", "distributed"), ("mpi", "mpi4py.futures")])

@@ -16,6 +16,7 @@ import sweep_tasks as tasks
 import genkern
 from genkern.sweep import Grid, run
 
+pytestmark = pytest.mark.filterwarnings(*tasks.WARNINGS)
 CELLS, KILLS = 2000, 20
 # Says in a byte of a shared file, which outlives the process, whether it is inside a commit.
 PARENT = """

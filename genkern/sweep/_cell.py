@@ -29,6 +29,7 @@ class Outcome(NamedTuple):
     seconds: float
     host: str
     pid: int
+    genkern: str
 
 
 def call(task: Callable[..., Any], parameters: Mapping[str, Any], timeout: float | None = None) -> Outcome:
@@ -53,7 +54,19 @@ def call(task: Callable[..., Any], parameters: Mapping[str, Any], timeout: float
         status, trace, rows = TIMEOUT, "", []
     if status == TIMEOUT:
         error = timed_out(timeout)
-    return Outcome(status, error, trace, rows, seconds, host(), os.getpid())
+    return Outcome(status, error, trace, rows, seconds, host(), os.getpid(), version())
+
+
+def lost(status: str, error: str, pid: int | None, seconds: float | None) -> Outcome:
+    """Outcome of a cell whose worker can say nothing any more."""
+    return Outcome(status, error, "", [], seconds or 0.0, host(), pid or 0, version())
+
+
+def version() -> str:
+    """Version of this genkern; that of a remote worker may be another."""
+    import genkern
+
+    return genkern.__version__
 
 
 def timed_out(timeout: float | None) -> str:

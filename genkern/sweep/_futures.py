@@ -14,7 +14,7 @@ from genkern.errors import GenkernError
 from genkern.sweep import _cell
 from genkern.sweep._batches import BATCH_SECONDS, DEATHS, TICK, Pace, Queue
 from genkern.sweep._task import Job, Task
-from genkern.sweep._workers import Record, lost
+from genkern.sweep._workers import Record
 
 Batch = list[Mapping[str, Any]]
 _tasks: dict[str, Any] = {}  # on a worker: tasks that have arrived, by the hash of their pickle
@@ -130,6 +130,8 @@ class _Run:
                 self._pace.saw(outcome.seconds)
                 self._record(job, outcome)
             self._queue.give_back(batch[len(outcomes) :])
+        if not done and (reason := _breakage(self.pool)):
+            broken = futures.BrokenExecutor(reason)
         if broken is not None:
             self._replace(broken)
 
@@ -153,7 +155,7 @@ class _Run:
                 self._deaths[job.key] = deaths
                 if deaths >= DEATHS:
                     text = f"its worker process died {DEATHS} times in this cell"
-                    self._record(job, lost(_cell.CRASHED, text, None, None))
+                    self._record(job, _cell.lost(_cell.CRASHED, text, None, None))
                     continue
             self._suspects.append(job)
 
@@ -169,6 +171,16 @@ class _Run:
         self._alone = None
         self.pool.shutdown(wait=False)
         self.pool = self._engine.make()
+
+
+def _breakage(pool: Any) -> str | None:
+    """Why a pool of processes is broken.
+
+    A batch that is submitted in the instant in which a worker's death is noticed can be forgotten, so that its future
+    waits for ever: up to Python 3.11 the pool of ``concurrent.futures`` then fails its futures without its lock.
+    """
+    reason = getattr(pool, "_broken", None) or getattr(getattr(pool, "_flags", None), "broken", None)  # loky's flags
+    return str(reason) if reason else None
 
 
 class _Sender:
@@ -194,12 +206,13 @@ def run_batch(mark: str, content: Any, batch: Batch, threads: int, timeout: floa
     """Run cells on a worker until a tenth of a second is over; None asks for the task itself."""
     task = content
     if mark:
-        if mark not in _tasks:
+        task = _tasks.get(mark)  # read once: other threads of a Dask worker do the same
+        if task is None:
             if content is None:
                 return None
+            task = pickle.loads(content)
             _tasks.clear()  # a worker serves one sweep at a time; the arrays of the last one can be large
-            _tasks[mark] = pickle.loads(content)
-        task = _tasks[mark]
+            _tasks[mark] = task
     outcomes: list[_cell.Outcome] = []
     start = time.perf_counter()
     with _cell.thread_limit(threads):

@@ -37,8 +37,9 @@ def run(
     """Run a task on every cell of a grid that the store does not have yet.
 
     A cell is a call ``task(**parameters)``. It sees nothing but its parameters, so its result is the same in any order,
-    on any executor, after any number of interruptions; a random task takes a ``seed`` axis, or `cell_seed`. Cells that
-    fail are recorded and the rest goes on.
+    on any executor, after any number of interruptions; a random task takes a ``seed`` axis, or `cell_seed`. A cell that
+    raises, takes too long, kills its worker or returns something else than results is recorded with its error, and the
+    rest goes on. So is one whose results have a NaN, but these are kept.
 
     Parameters
     ----------
@@ -94,7 +95,12 @@ def run(
     -----
     Kernels whose ``n_threads`` is None, and BLAS, get one thread in each cell, and more only where the grid has fewer
     cells than the machine has cores; "serial" leaves all cores to the kernels. A cell whose worker dies is run again
-    elsewhere, and is recorded as "crashed" when it has taken three with it.
+    elsewhere, and is recorded as "crashed" when it has taken three with it. Two kinds of executor cannot go on after
+    that: MPI, where it ends the whole job, and a pool of the caller's own. What was committed is there for the next run
+    all the same.
+
+    Results are committed twice a second at least. Kill -9 of this process loses what is not committed, and its workers
+    end within a second; so do those of a local Dask cluster and of loky.
     """
     if not isinstance(grid, Grid):
         raise TypeError(f"grid must be a genkern.sweep.Grid, got {type(grid).__name__}")

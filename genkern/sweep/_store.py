@@ -83,13 +83,11 @@ class Store:
         return sql
 
     def _create(self, task: Task) -> None:
-        import genkern
-
         self._sql.execute(f"PRAGMA application_id={_format.APPLICATION}")
         self._sql.execute(f"PRAGMA user_version={_format.FORMAT}")
         for table in _format.TABLES:
             self._sql.execute(table)
-        meta = {**_format.identity(task), "genkern": genkern.__version__, "created": canonical(time.time())}
+        meta = {**_format.identity(task), "genkern": _cell.version(), "created": canonical(time.time())}
         self._sql.executemany("INSERT INTO meta VALUES (?, ?)", sorted(meta.items()))
 
     def _begin(self, executor: str, cells: int) -> None:
@@ -132,8 +130,6 @@ class Store:
         self._bytes, self._committed = 0, time.monotonic()
 
     def _write(self) -> None:
-        import genkern
-
         now = time.time()
         with self._transaction():
             # A cell that is run again after a failure replaces its record.
@@ -143,7 +139,7 @@ class Store:
                 [
                     (
                         *(job.key, job.place, job.text, outcome.status, outcome.error, outcome.traceback),
-                        *(genkern.__version__, outcome.seconds, now, outcome.host, outcome.pid),
+                        *(outcome.genkern, outcome.seconds, now, outcome.host, outcome.pid),
                     )
                     for job, outcome in self._waiting
                 ],

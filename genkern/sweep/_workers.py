@@ -68,7 +68,7 @@ class Processes:
                     stillborn = 0 if worker.ready else stillborn
                     if worker.late(timeout):
                         job = worker.jobs.popleft()
-                        record(job, lost(_cell.TIMEOUT, _cell.timed_out(timeout), worker.process.pid, timeout))
+                        record(job, _cell.lost(_cell.TIMEOUT, _cell.timed_out(timeout), worker.process.pid, timeout))
                     elif not worker.died():
                         continue
                     elif not worker.ready:
@@ -84,7 +84,7 @@ class Processes:
                         if crashes[culprit.key] >= DEATHS:
                             worker.jobs.popleft()
                             error = f"its worker process died {DEATHS} times in this cell ({worker.fate()})"
-                            record(culprit, lost(_cell.CRASHED, error, worker.process.pid, 0.0))
+                            record(culprit, _cell.lost(_cell.CRASHED, error, worker.process.pid, 0.0))
                     pool.remove(worker)
                     queue.give_back(worker.jobs)
                     worker.kill()
@@ -94,11 +94,6 @@ class Processes:
         finally:
             for worker in pool:
                 worker.kill()
-
-
-def lost(status: str, error: str, pid: int | None, seconds: float | None) -> _cell.Outcome:
-    """Outcome of a cell whose worker can say nothing any more."""
-    return _cell.Outcome(status, error, "", [], seconds or 0.0, _cell.host(), pid or 0)
 
 
 class _Worker:
