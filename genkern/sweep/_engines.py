@@ -21,6 +21,12 @@ from genkern.sweep._serve import end_with
 from genkern.sweep._task import Job, Task
 from genkern.sweep._workers import THREAD_VARIABLES, Processes, Record
 
+# Dask has its workers give memory back at once, so that each array is made of fresh pages: 360 solves of 200 x 600 cost
+# 17 s of processor time and 17 s of the system's on two workers, and with these 8 s and 0.5 s.
+_ALLOCATOR = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 28,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 25,
+}
 NAMES = ("serial", "threads", "processes", "loky", "dask", "mpi")
 
 
@@ -153,7 +159,7 @@ def _dask(address: str, workers: int, threads: int) -> Executor:
         try:
             client = distributed.get_client()
         except ValueError:
-            with _deaf():
+            with _deaf(), importlib.import_module("dask").config.set(_ALLOCATOR):
                 cluster = steps.enter_context(
                     distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
                 )
