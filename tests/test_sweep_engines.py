@@ -229,6 +229,7 @@ def test_a_dask_client_that_is_there_is_used_and_left_open(cluster):
     from distributed import Client
 
     with Client(cluster) as client:
+        client.wait_for_workers(2)
         before = set(client.nthreads())
         result = quiet(tasks.wait, Grid(i=range(20), seconds=[0.01]), executor="dask")
         assert {cell.results["pid"] for cell in result} <= set(client.run(os.getpid).values())
