@@ -1,6 +1,8 @@
 """The README's examples run, and its commands stand where CI looks for them."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,17 @@ def test_python_blocks_run_in_order():
     assert names["curve"].test_risk.shape == (5, 600) and names["curve"].error.max() < 1e-9
     assert np.all(names["path"].error < 1e-9) and names["limit"].margin == pytest.approx(0.1)
     np.testing.assert_array_equal(again, np.concatenate([names["features"], names["more"]], axis=1))
+
+
+def test_the_script_runs(tmp_path):
+    (body,) = blocks("py")
+    (tmp_path / "risk.py").write_text(body, encoding="utf-8")
+    command = [sys.executable, "risk.py"]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert first.returncode == 0, first.stderr
+    assert "ridge" in first.stdout and genkern.sweep.open(tmp_path / "risk.sweep").status().done == 180
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert again.stdout == first.stdout
 
 
 @pytest.mark.parametrize("command", ["study", "test"])
