@@ -23,7 +23,6 @@ using device::DescentRule;
 using device::fused;
 typedef long long i64;
 
-extern __shared__ double shared_memory[];
 constexpr int slot_count = 32;  // warps of a block at most
 
 // use(i, <a_i, x>) for every row, by one thread each.
@@ -96,6 +95,7 @@ __device__ void descend(const T* A, i64 item_stride, const T* y, const double* e
   const i64 item = blockIdx.x;
   const int me = threadIdx.x, threads = blockDim.x;
   if (status[item] != 0) return;
+  extern __shared__ double shared_memory[];
   double* const slots = shared_memory;  // (3, slot_count)
   T* const a = reinterpret_cast<T*>(slots + 3 * slot_count);
   T *const w = a + static_cast<i64>(n) * stride, *const memory = w + k, *const s = memory + k;

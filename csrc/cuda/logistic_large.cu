@@ -19,7 +19,6 @@ using device::DescentRule;
 using device::fused;
 typedef long long i64;
 
-extern __shared__ double shared_memory[];
 constexpr int slot_count = 32;
 
 // Rows chunk * rows .. of an item; grid items * chunks.
@@ -30,6 +29,7 @@ __device__ void pass(const T* A, i64 item_stride, const T* y, const signed char*
   if (status[item] != 0) return;
   const int first = static_cast<int>(blockIdx.x % chunks) * rows, count = n - first < rows ? n - first : rows;
   const int me = threadIdx.x, lane = me % 32, warps = blockDim.x / 32;
+  extern __shared__ double shared_memory[];
   double* const slots = shared_memory;
   T* const s = reinterpret_cast<T*>(slots + 2 * slot_count);
   A += item * item_stride + static_cast<i64>(first) * k, y += item * n + first, x += item * k;
@@ -85,6 +85,7 @@ __device__ void update(const T* shares, const double* sums, const double* eta, c
   const i64 item = blockIdx.x / column_blocks;
   if (status[item] != 0) return;
   const int j = static_cast<int>(blockIdx.x % column_blocks) * 32 + lane;
+  extern __shared__ double shared_memory[];
   double* const slots = shared_memory;
   T* const parts = reinterpret_cast<T*>(slots + 2 * slot_count);  // (warps, 32)
   shares += item * chunks * k, sums += item * chunks * 2;
@@ -125,6 +126,7 @@ __device__ void step_steepest(const double* eta, const signed char* status, T* x
   const i64 item = blockIdx.x;
   if (status[item] != 0) return;
   x += item * k, extra += item * k, path += item * count * k;
+  extern __shared__ double shared_memory[];
   const int best = device::steepest(extra, k, reinterpret_cast<int*>(shared_memory));
   if (threadIdx.x == 0) x[best] += rule.rate<T>(eta[item], t) * extra[best];
   __syncthreads();

@@ -19,7 +19,6 @@ using device::over_block;
 using device::over_lanes;
 typedef long long i64;
 
-extern __shared__ double shared_memory[];
 constexpr int slot_count = 32;
 
 // Takes the first `rank` rows of Q off a row (d); what was taken is added to l. `taken` (n) is for use in here.
@@ -54,6 +53,7 @@ __device__ void reduce(const T* X, i64 item_stride, const T* init, const signed 
   const i64 item = blockIdx.x;
   if (status[item] != 0) return;
   const int me = threadIdx.x, threads = blockDim.x;
+  extern __shared__ double shared_memory[];
   double* const slots = shared_memory;  // (2, slot_count)
   X += item * item_stride, init += item * d, Q += item * n * d, L += item * n * n;
   origin += item * d, c += item * n, taken += item * n;
@@ -101,6 +101,7 @@ __device__ void measure(const T* X, i64 item_stride, const T* y, const signed ch
                         T* margin, T* norm, int n, int d, int count, int loss) {
   const i64 point = blockIdx.x, item = point / count;
   const int me = threadIdx.x, threads = blockDim.x, lane = me % 32;
+  extern __shared__ double shared_memory[];
   double* const slots = shared_memory;  // (5, slot_count)
   const device::DescentRule rule(loss, 0, 0, 0.0);
   T* const w = coef + point * d;
