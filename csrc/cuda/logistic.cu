@@ -72,7 +72,7 @@ __device__ void gradient(const T* a, const T* s, int n, int k, int stride, int p
 // Margins s (n) become the weights -l'(u_i) / sum_j l(u_j).
 template <class T>
 __device__ void normalize(const DescentRule& rule, T* s, int n, double* slots) {
-  double least = __builtin_inf();
+  double least = device::infinity();
   for (int i = threadIdx.x; i < n; i += blockDim.x) least = device::Least()(least, static_cast<double>(s[i]));
   least = device::over_block(least, slots, device::Least());
   const bool shifted = rule.shifted(least);

@@ -49,7 +49,7 @@ __device__ void pass(const T* A, i64 item_stride, const T* y, const signed char*
   bool exponential = rule.loss == genkern::MarginLoss::exponential;
   T shift = 0;
   if (!rule.plain()) {
-    double least = __builtin_inf(), sum = 0;
+    double least = device::infinity(), sum = 0;
     for (int i = me; i < count; i += blockDim.x) least = device::Least()(least, static_cast<double>(s[i]));
     least = device::over_block(least, slots, device::Least());
     exponential = rule.shifted(least);
@@ -89,7 +89,7 @@ __device__ void update(const T* shares, const double* sums, const double* eta, c
   double* const slots = shared_memory;
   T* const parts = reinterpret_cast<T*>(slots + 2 * slot_count);  // (warps, 32)
   shares += item * chunks * k, sums += item * chunks * 2;
-  double least = __builtin_inf(), sum = 1;
+  double least = device::infinity(), sum = 1;
   const bool plain = rule.plain();
   if (!plain) {
     for (int c = threadIdx.x; c < chunks; c += blockDim.x) least = device::Least()(least, sums[2 * c]);

@@ -108,12 +108,12 @@ __device__ void measure(const T* X, i64 item_stride, const T* y, const signed ch
   X += item * item_stride, y += item * n;
   double largest = 0;
   if (status[item] != 0)
-    largest = __builtin_nan("");
+    largest = device::not_a_number();
   else
     for (int j = me; j < d; j += threads) largest = device::Largest()(largest, fabs(static_cast<double>(w[j])));
   largest = over_block(largest, slots, device::Largest());
   if (!(largest <= 1.7976931348623157e308)) {
-    const T nan = static_cast<T>(__builtin_nan(""));
+    const T nan = static_cast<T>(device::not_a_number());
     for (int j = me; j < d; j += threads) w[j] = nan;
     if (me == 0) log_loss[point] = margin[point] = norm[point] = nan;
     return;
@@ -125,7 +125,7 @@ __device__ void measure(const T* X, i64 item_stride, const T* y, const signed ch
   }
   const double length = largest * sqrt(over_block(squares, slots + slot_count, device::Sum()));
   // The least margin so far, and the sums of exp(least - u) and of log(1 + exp(-u)), of every warp.
-  double least = __builtin_inf(), shifted_sum = 0, sum = 0;
+  double least = device::infinity(), shifted_sum = 0, sum = 0;
   for (int i = me / 32; i < n; i += threads / 32) {
     const T* const x = X + static_cast<i64>(i) * d;
     double u = 0;

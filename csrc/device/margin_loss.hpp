@@ -75,7 +75,7 @@ GENKERN_HD V exponential_weight(V u) {
   const Exponent<V> e = exponent_of_negative<T>(u);
   const V value =
       scaled_power(e.shifted, C::bias - 1) * (e.head + e.head);  // the largest k has a 2^k that is no number
-  const V finite = V::where_negative(u + V::set(C::largest), V::set(T(__builtin_inf())), value);
+  const V finite = V::where_negative(u + V::set(C::largest), V::set(T(infinity())), value);
   return V::where_negative(V::set(C::smallest) - u, V::zero(), finite);
 }
 
