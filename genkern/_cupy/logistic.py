@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import cupy
 import numpy as np
 
 from genkern._cupy import _launch
@@ -27,9 +26,9 @@ def logistic_path(
     n_threads: int,
 ) -> None:  # fmt: skip
     """The iterates of X (..., n, d), y (..., n) after `steps` (t,); coef (..., t, d), the other results (..., t)."""
-    n, d = X.shape[-2:]
-    finite = cupy.isfinite(X).all(axis=(-2, -1)) & cupy.isfinite(y).all(axis=-1) & cupy.isfinite(init).all(axis=-1)
-    status[...] = cupy.where(finite, 0, 1)
+    (n, d), cp = X.shape[-2:], _launch.cupy()
+    finite = cp.isfinite(X).all(axis=(-2, -1)) & cp.isfinite(y).all(axis=-1) & cp.isfinite(init).all(axis=-1)
+    status[...] = cp.where(finite, 0, 1)
     error[...] = 0.0
     if coef.size + log_loss.size == 0:
         return
@@ -43,8 +42,8 @@ def logistic_path(
     else:
         call.run(call.X, call.item_stride, call.start, call.coef, triangular=False)
     call.measure(log_loss, margin, norm)
-    error[...] = cupy.where(cupy.isnan(coef).any(axis=-1) & (status == 1)[..., None], cupy.nan, error)
-    status[...] = cupy.where(status == 1, 1, cupy.where(cupy.isnan(norm).any(axis=-1), 2, 0))
+    error[...] = cp.where(cp.isnan(coef).any(axis=-1) & (status == 1)[..., None], cp.nan, error)
+    status[...] = cp.where(status == 1, 1, cp.where(cp.isnan(norm).any(axis=-1), 2, 0))
     call.pace.finish()
 
 
@@ -57,7 +56,7 @@ class Pace:
 
     def launched(self, share: float) -> None:
         """A launch was queued, after which this share of the work is done."""
-        event = cupy.cuda.Event(disable_timing=True)
+        event = _launch.cupy().cuda.Event(disable_timing=True)
         event.record()
         self.waiting.append((event, share))
         if len(self.waiting) > 2:
@@ -110,15 +109,16 @@ class Call:
         self, X: Array, y: Array, steps: np.ndarray[Any, Any], step_size: Array, init: Array, coef: Array,
         status: Array, rule: tuple[int, int, int, float], pace: Pace,
     ) -> None:  # fmt: skip
+        cp = _launch.cupy()
         self.items, (self.n, self.d), self.count = status.size, X.shape[-2:], len(steps)
         self.shared_X = X.ndim > 2 and all(
             stride == 0 or extent == 1 for stride, extent in zip(X.strides[:-2], X.shape[:-2], strict=True)
         )
-        self.X = cupy.ascontiguousarray(X[(0,) * (X.ndim - 2)] if self.shared_X else X)
+        self.X = cp.ascontiguousarray(X[(0,) * (X.ndim - 2)] if self.shared_X else X)
         self.item_stride = 0 if self.shared_X else self.n * self.d
-        self.y, self.start = cupy.ascontiguousarray(y), cupy.ascontiguousarray(init)
-        self.steps, self.steps_there = steps, cupy.asarray(steps)
-        self.eta = cupy.ascontiguousarray(cupy.asarray(step_size, dtype=np.float64))
+        self.y, self.start = cp.ascontiguousarray(y), cp.ascontiguousarray(init)
+        self.steps, self.steps_there = steps, cp.asarray(steps)
+        self.eta = cp.ascontiguousarray(cp.asarray(step_size, dtype=np.float64))
         self.coef, self.status, self.pace = coef, status, pace
         self.rule = (*(np.int32(value) for value in rule[:3]), np.float64(rule[3]))
         self.loss, self.algorithm, self.parameter = rule[0], ALGORITHMS[rule[1]], rule[3]
@@ -131,13 +131,13 @@ class Call:
 
     def in_coordinates(self) -> None:
         """Wide problems in the n coordinates of their span."""
-        n, d, items = self.n, self.d, self.items
-        Q, origin = cupy.empty((items, n, d)), cupy.empty((items, d))
-        L, c, taken = cupy.zeros((items, n, n)), cupy.zeros((items, n)), cupy.empty((items, n))
+        n, d, items, cp = self.n, self.d, self.items, _launch.cupy()
+        Q, origin = cp.empty((items, n, d)), cp.empty((items, d))
+        L, c, taken = cp.zeros((items, n, n)), cp.zeros((items, n)), cp.empty((items, n))
         reduce = self.kernel("logistic_reduce", "rows")
         arguments = (self.X, np.int64(self.item_stride), self.start, self.status, Q, L, origin, c, taken)
         reduce((items,), (256,), (*arguments, np.int32(n), np.int32(d)), shared_mem=2 * SLOTS * 8)
-        path = cupy.empty((items, self.count, n), self.dtype)
+        path = cp.empty((items, self.count, n), self.dtype)
         self.run(L.astype(self.dtype, copy=False), n * n, c.astype(self.dtype), path, triangular=True)
         points = self.kernel("logistic_reduce", "points")
         sizes = (np.int32(n), np.int32(d), np.int32(self.count))
@@ -145,15 +145,15 @@ class Call:
 
     def run(self, A: Array, item_stride: int, start: Array, path: Array, triangular: bool) -> None:
         """All steps from `start` (items, k) into path (items, t, k)."""
-        k = start.shape[-1]
-        x, extra = start.copy(), cupy.zeros_like(start)
+        k, cp = start.shape[-1], _launch.cupy()
+        x, extra = start.copy(), cp.zeros_like(start)
         if self.algorithm == "heavy_ball":
             extra = start.copy()
         elif self.algorithm == "mirror":
-            sizes = cupy.abs(start.astype(np.float64)) ** (self.parameter - 1.0)
-            extra = cupy.copysign(sizes, start).astype(self.dtype)
+            sizes = cp.abs(start.astype(np.float64)) ** (self.parameter - 1.0)
+            extra = cp.copysign(sizes, start).astype(self.dtype)
         shape = Shape.of(self.n, k, self.dtype.itemsize)
-        if shape.shared <= self.limits.shared_bytes:
+        if shape.shared <= self.limits.shared_optin:
             self._small(A, item_stride, x, extra, path, k, shape, triangular)
         else:
             self._large(A, item_stride, x, extra, path, k)
@@ -186,14 +186,14 @@ class Call:
     def seconds(self, k: int, shape: Shape) -> float:
         """Of a step of all items, for a slow card: 2000 cycles of latency at 1 GHz, 16 multiply-adds a cycle."""
         each = -(-self.items // self.limits.multiprocessors)
-        waves = -(-each // max(1, min(16, self.limits.shared_bytes // shape.shared)))
+        waves = -(-each // max(1, min(16, self.limits.shared_multiprocessor // shape.shared)))
         return float(1e-9 * (2000 * waves + each * self.n * (k + 10) / 8))
 
     def _large(self, A: Array, item_stride: int, x: Array, extra: Array, path: Array, k: int) -> None:
-        n, items = self.n, self.items
+        n, items, cp = self.n, self.items, _launch.cupy()
         rows = 32 if n * items >= 4096 else 8
         chunks = max(1, -(-n // rows))
-        shares, sums = cupy.empty((items, chunks, k), self.dtype), cupy.empty((items, chunks, 2))
+        shares, sums = cp.empty((items, chunks, k), self.dtype), cp.empty((items, chunks, 2))
         kernels = [self.kernel("logistic_large", name) for name in ("pass", "update", "steepest")]
         following = int(np.searchsorted(self.steps, 0.0, side="right"))
         path.reshape(items, self.count, k)[:, :following] = x.reshape(items, 1, k)
