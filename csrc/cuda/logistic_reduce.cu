@@ -74,6 +74,7 @@ __device__ void reduce(const T* X, i64 item_stride, const T* init, const signed 
     __syncthreads();
   }
   __syncthreads();
+  for (i64 e = static_cast<i64>(rank) * d + me; e < static_cast<i64>(n) * d; e += threads) Q[e] = 0;
   for (int j = me; j < d; j += threads) origin[j] = static_cast<double>(init[j]);
   __syncthreads();
   for (int turn = 0; turn < 2; ++turn) project(Q, origin, rank, d, c, taken);
