@@ -117,7 +117,7 @@ def width_curve(
     threads = _checks.threads(n_threads)
     choice = _checks.choice("method", method, _curve_data.CHOICES)
     rcond_value, unit = _curve_data.cutoff(rcond, data.dtype)
-    solve = _registry.resolve("width_curve", backend)
+    solve = _registry.resolve("width_curve", backend, data.library.device)
     measured = _curve_data.Measured(data, ridges.size, unique.size)
     with _curve_data.progress_hook(progress, measured.error.size, "width_curve") as hook:
         solve(data, unique, np.atleast_1d(ridges), rcond_value, unit, choice, measured, hook, threads)
@@ -179,7 +179,7 @@ def sample_curve(
     threads = _checks.threads(n_threads)
     choice = _checks.choice("method", method, _curve_data.CHOICES)
     rcond_value, unit = _curve_data.cutoff(rcond, data.dtype)
-    solve = _registry.resolve("sample_curve", backend)
+    solve = _registry.resolve("sample_curve", backend, data.library.device)
     measured = _curve_data.Measured(data, ridges.size, unique.size)
     with _curve_data.progress_hook(progress, measured.error.size, "sample_curve") as hook:
         solve(data, unique, np.atleast_1d(ridges), rcond_value, unit, choice, measured, hook, threads)
@@ -251,8 +251,8 @@ def random_feature_curve(
     threads = _checks.threads(n_threads)
     choice = _checks.choice("method", method, _curve_data.CHOICES)
     rcond_value, unit = _curve_data.cutoff(rcond, data.dtype)
-    law, backend = check_law(activation, weights, bandwidth, data.dtype, backend)
-    solve = _registry.resolve("random_feature_curve", backend)
+    law, backend = check_law(activation, weights, bandwidth, data.dtype, backend, data.library.device)
+    solve = _registry.resolve("random_feature_curve", backend, data.library.device)
     measured = _curve_data.Measured(data, ridges.size, unique.size, (len(seed_list),))
     with _curve_data.progress_hook(progress, measured.error.size, "random_feature_curve") as hook:
         solve(data, unique, seed_list, law, np.atleast_1d(ridges), rcond_value, unit, choice, measured, hook, threads)

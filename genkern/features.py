@@ -106,7 +106,7 @@ def random_features(
     >>> F.shape
     (2, 3)
     """
-    (view,), library = _checks.real_arrays(X=X)
+    (view,), library = _checks.device_arrays(X=X)
     if view.ndim != 2:
         raise ValueError(f"X must have shape (n, d), got {view.shape}")
     n = view.shape[0]
@@ -114,9 +114,9 @@ def random_features(
     seed = _checks.integer("seed", seed, low=0, high=_WORDS - 1)
     start = _checks.integer("start", start, low=0, high=_WORDS - width)
     result_dtype = _checks.real_dtype("dtype", dtype, view.dtype)
-    law, backend = check_law(activation, weights, bandwidth, result_dtype, backend)
+    law, backend = check_law(activation, weights, bandwidth, result_dtype, backend, library.device)
     threads = _checks.threads(n_threads)
-    implementation = _registry.resolve("random_features", backend)
+    implementation = _registry.resolve("random_features", backend, library.device)
     result = _checks.output(out, (n, width), result_dtype, library, {"X": view})
     if view.dtype != result_dtype:
         with np.errstate(over="ignore"):  # what overflows is infinite, so its row is NaN
@@ -129,21 +129,21 @@ def random_features(
         n_threads=threads,
         **law,
     )
-    return library.wrap(result) if out is None else out
+    return library.result(result, out)
 
 
 def check_law(
-    activation: Any, weights: Any, bandwidth: Any, dtype: np.dtype[Any], backend: str | None
+    activation: Any, weights: Any, bandwidth: Any, dtype: np.dtype[Any], backend: str | None, device: int | None
 ) -> tuple[dict[str, Any], str | None]:
     """The law of random features as keywords of the kernels, and the backend: numba for a function of the user's."""
     weights = _checks.choice("weights", weights, WEIGHTS)
     bandwidth = _checks.real_number("bandwidth", bandwidth, low=0.0, strict=True)
     if callable(activation):
-        backend = "numba" if backend is None else backend
-        if backend == "cpp":
+        backend = backend if backend is not None else "numba" if device is None else "cupy"
+        if backend in ("cpp", "cupy"):
             raise ValueError(
-                f"activation must be one of {', '.join(ACTIVATIONS)} with backend='cpp', got a function: "
-                "backend='numba' compiles it in"
+                f"activation must be one of {', '.join(ACTIVATIONS)} with backend={backend!r}, got a function: "
+                f"backend='numba' compiles it in{'' if backend == 'cpp' else ', for arrays in host memory'}"
             )
     else:
         activation = _checks.choice("activation", activation, ACTIVATIONS)

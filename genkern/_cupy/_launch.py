@@ -113,6 +113,15 @@ def forget() -> None:
     _limits.clear()
 
 
+def description() -> str:
+    """The current device and the versions in use, for `genkern.backends()`."""
+    cp = cupy()
+    device = cp.cuda.runtime.getDevice()
+    name = cp.cuda.runtime.getDeviceProperties(device)["name"].decode()
+    capability = int(cp.cuda.Device(device).compute_capability)
+    return f"{name}, compute capability {capability / 10}, CuPy {cp.__version__}"
+
+
 def unavailable() -> str | None:
     """Why no kernel can run here, or None."""
     extras = "pip install 'genkern[cuda12]' or 'genkern[cuda13]', by the CUDA version that nvidia-smi shows"

@@ -17,11 +17,12 @@ from gpu.memory import LOG, Memory
 
 @dataclass(frozen=True)
 class Flags:
-    """Those that CuPy's arrays have."""
+    """Those that CuPy's arrays have, and whether a test's array that this one is a copy of is writeable."""
 
     c_contiguous: bool
     f_contiguous: bool
     owndata: bool
+    writeable: bool = True
 
 
 def allocate(shape: Any, dtype: Any, order: str = "C") -> ndarray:
@@ -76,7 +77,7 @@ class ndarray:
 
     def __init__(self, host: np.ndarray[Any, Any], memory: Memory) -> None:
         self.host, self.memory = host, memory
-        self.carried: Any = None  # the test's NumPy array that this one is a copy of
+        self.writeable = True
 
     # What it is.
     shape = property(lambda self: self.host.shape)
@@ -91,7 +92,7 @@ class ndarray:
     @property
     def flags(self) -> Flags:
         flags = self.host.flags
-        return Flags(flags.c_contiguous, flags.f_contiguous, flags.owndata)
+        return Flags(flags.c_contiguous, flags.f_contiguous, flags.owndata, self.writeable)
 
     @property
     def address(self) -> int:
@@ -247,6 +248,8 @@ for _name in ("neg", "pos", "abs", "invert"):
 
 def _method(name: str) -> Any:
     def call(self: ndarray, *args: Any, **options: Any) -> Any:
+        if not options.keys() <= {"axis", "dtype", "out", "keepdims", "a_min", "a_max", "ddof"}:
+            raise TypeError(f"CuPy's {name} does not take all of {', '.join(options)}")
         with np.errstate(all="ignore"):
             return wrap(getattr(self.host, name)(*map(unwrap, args), **{k: unwrap(v) for k, v in options.items()}))
 
@@ -269,3 +272,5 @@ for _name in (
     "clip",
 ):
     setattr(ndarray, _name, _method(_name))
+
+ndarray.__module__ = "cupy"

@@ -30,9 +30,14 @@ _ENTRY = re.compile(
 )
 
 
+@functools.cache
 def compiler() -> str | None:
-    """The C++ compiler, or None."""
-    return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("c++")
+    """The C++ compiler, or None where there is none that works."""
+    for name in (os.environ.get("CXX", "g++"), "c++"):
+        found = shutil.which(name)
+        if found and not subprocess.run([found, "-E", "-x", "c++", os.devnull], capture_output=True).returncode:
+            return found
+    return None
 
 
 def preprocessed(code: str, csrc: Path = CSRC) -> str:

@@ -22,8 +22,8 @@ NAMES = (
     "log1p", "logical_and", "logical_not", "logical_or", "matmul", "max", "maximum", "mean", "min", "minimum", "mod",
     "moveaxis", "multiply", "nan_to_num", "negative", "outer", "power", "prod", "ravel", "reciprocal",
     "repeat", "reshape", "roll", "searchsorted", "sign", "sin", "sort", "split", "sqrt", "square", "squeeze", "stack",
-    "subtract", "sum", "swapaxes", "take", "take_along_axis", "tensordot", "tile", "trace", "transpose", "tril", "triu", "vdot",
-    "where",
+    "subtract", "sum", "swapaxes", "take", "take_along_axis", "tensordot", "tile", "trace", "transpose", "tril",
+    "triu", "vdot", "where",
 )  # fmt: skip
 # Functions that make arrays.
 MAKERS = ("arange", "eye", "full", "identity", "linspace", "ones", "zeros", "tri")

@@ -7,6 +7,7 @@ is missing here is an AttributeError: add it if CuPy has it, with CuPy's behavio
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import sys
 import types
@@ -72,14 +73,17 @@ class RawModule:
         assert "--std=c++17" in options and "--fmad=false" in options, options
         folders = [Path(option[2:]) for option in options if option.startswith("-I")]
         assert len(folders) == 1, options
-        self.code, self.folder = code, folders[0]
-        self.source = compile.name_of(code, self.folder)
-        self.kernels = compile.load(compile.build(code, csrc=self.folder))
+        self.source, self.kernels = _compiled(code, folders[0])
 
     def get_function(self, name: str) -> RawKernel:
         if name not in self.kernels:
             raise CUDARuntimeError(f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
         return RawKernel(self.source, self.kernels[name])
+
+
+@functools.cache
+def _compiled(code: str, folder: Path) -> tuple[str, dict[str, compile.Kernel]]:
+    return compile.name_of(code, folder), compile.load(compile.build(code, csrc=folder))
 
 
 class RawKernel:
