@@ -38,6 +38,7 @@ _TABLE: dict[str, dict[str, str]] = {
         "reference": "genkern._reference.logistic",
         "cpp": "genkern._native",
         "numba": "genkern._numba.logistic",
+        "cupy": "genkern._cupy.logistic",
     },
     "max_margin": {
         "reference": "genkern._reference.margin",
@@ -48,6 +49,7 @@ _TABLE: dict[str, dict[str, str]] = {
         "reference": "genkern._reference.curves",
         "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
+        "cupy": "genkern._cupy.curves",
     },
     "random_features": {
         "reference": "genkern._reference.features",
@@ -59,11 +61,13 @@ _TABLE: dict[str, dict[str, str]] = {
         "reference": "genkern._reference.curves",
         "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
+        "cupy": "genkern._cupy.curves",
     },
     "width_curve": {
         "reference": "genkern._reference.curves",
         "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
+        "cupy": "genkern._cupy.curves",
     },
 }
 

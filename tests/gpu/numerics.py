@@ -96,7 +96,7 @@ def _quiet(function: Function, shapes: Callable[..., Any]) -> Function:
         _floating(a)
         batch = a.shape[:-2]
         empty = shapes(a, *args, **options)
-        several = isinstance(empty, tuple)
+        several = isinstance(empty[0], tuple)
         results = [allocate((*batch, *shape), a.dtype) for shape in (empty if several else (empty,))]
         for item in itertools.product(*map(range, batch)):
             try:
