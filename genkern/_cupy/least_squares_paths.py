@@ -35,7 +35,7 @@ def gd_path(
     flags = divergent.reshape(-1)
     flags[...] = False
     counts = cp.asarray(steps)
-    sizes, stride = on_device(step_size) if divergent.size else (None, 0)
+    sizes, stride = on_device(step_size) if divergent.size else (counts, 0)
     endless = bool(np.isinf(steps).any())
 
     def gains(found: Modes, part: slice) -> tuple[Array, Array]:
@@ -73,7 +73,8 @@ def _path(X: Array, y: Array, coef: Array, gains: Any) -> None:
         count = min(together, matrices.count - first)
         found = modes(matrices.part(first, count), sides.part(first, count))
         part = slice(first, first + count)
-        expand(found, *gains(found, part), target[part])
+        factors, shift = gains(found, part)
+        expand(found, factors, shift, target[part])
 
 
 def modes(matrices: Items, sides: Items) -> Modes:
