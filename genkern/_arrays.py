@@ -191,6 +191,13 @@ def to_cupy(name: str, value: Any) -> Any:
         raise TypeError(f"{name} of type {type(value).__name__} cannot be viewed through DLPack: {error}") from error
 
 
+def to_host(name: str, value: Any) -> np.ndarray[Any, Any]:
+    """NumPy array of a result, for files and figures: copied where it lives on a GPU."""
+    if hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] not in _HOST:
+        return np.asarray(to_cupy(name, value).get())
+    return to_numpy(name, value)
+
+
 def _plain_tensor(name: str, value: Any) -> None:
     if value.requires_grad:
         raise TypeError(f"{name} must not require a gradient (genkern does not differentiate): detach() it")

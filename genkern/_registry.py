@@ -42,6 +42,7 @@ _TABLE: dict[str, dict[str, str]] = {
         "reference": "genkern._reference.logistic",
         "cpp": "genkern._native",
         "numba": "genkern._numba.logistic",
+        "cupy": "genkern._cupy.logistic",
     },
     "max_margin": {
         "reference": "genkern._reference.margin",
@@ -52,21 +53,25 @@ _TABLE: dict[str, dict[str, str]] = {
         "reference": "genkern._reference.curves",
         "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
+        "cupy": "genkern._cupy.curves",
     },
     "random_features": {
         "reference": "genkern._reference.features",
         "cpp": "genkern._native",
         "numba": "genkern._numba.features",
+        "cupy": "genkern._cupy.features",
     },
     "sample_curve": {
         "reference": "genkern._reference.curves",
         "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
+        "cupy": "genkern._cupy.curves",
     },
     "width_curve": {
         "reference": "genkern._reference.curves",
         "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
+        "cupy": "genkern._cupy.curves",
     },
 }
 

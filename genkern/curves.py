@@ -64,7 +64,7 @@ def width_curve(
         Algorithm; see Notes. `RiskCurve.method` tells which was used at each width.
     progress : None, bool or function
         True shows a tqdm bar; a function is called as ``progress(done, total)`` now and then, and once at the end.
-    backend : {None, "reference", "cpp", "numba"}
+    backend : {None, "reference", "cpp", "numba", "cupy"}
         None follows the array and the machine.
     n_threads : int, optional
         Threads at most; None is every core that the process may use. The result does not depend on it.
@@ -224,8 +224,8 @@ def random_feature_curve(
         As in `random_features`. A function of your own runs on the numba backend.
     seeds : int or sequence of int (s,)
         Seeds of the features, in [0, 2^64). A sequence adds the axis s.
-    backend : {None, "reference", "cpp", "numba"}
-        By default cpp, and numba for an activation of your own.
+    backend : {None, "reference", "cpp", "numba", "cupy"}
+        None follows the array and the machine; numba for an activation of your own.
 
     Returns
     -------

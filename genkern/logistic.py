@@ -120,7 +120,7 @@ def logistic_path(
         A loss of your own has no default.
     loss : {"logistic", "exponential"} or pair of functions
         Or ``(l, l')`` of the margin u, decreasing, plain Python or numba-jitted functions of one number. The numba
-        backend (the default then) compiles them in, the reference backend calls them, the cpp backend cannot.
+        backend (the default then) compiles them in, the reference backend calls them, cpp and cupy cannot.
     algorithm : str
         With ``g = -grad L(w)``, ``q = -grad log L(w)``, and t = 1, 2, ... the number of the step:
 
@@ -142,7 +142,8 @@ def logistic_path(
     method : {"auto", "exact", "continued"}
         "exact" runs every step. "continued" runs as many as it needs to estimate its error, then follows the modified
         differential equation of gradient descent in log t (see Notes); for ``gd`` with a built-in loss only. "auto" is
-        "exact" up to 16384 steps, or as many as 2e9 flops allow, and for whatever cannot be continued.
+        "exact" up to 16384 steps, or as many as 2e9 flops allow, and for whatever cannot be continued. On a GPU nothing
+        is continued: more steps than these need "exact" there.
     init : array (..., d), optional
         Where to start, 0 by default.
     rtol : float
@@ -152,7 +153,7 @@ def logistic_path(
         True shows a bar (needs tqdm); a function is called now and then with the share of the work that is done.
     out : array (..., t, d), optional
         Memory for `coef`: C-contiguous, of the result's dtype, apart from the inputs.
-    backend : {None, "reference", "cpp", "numba"}
+    backend : {None, "reference", "cpp", "numba", "cupy"}
         None follows the array and the machine.
     n_threads : int, optional
         Threads at most; None is every core that the process may use.
@@ -235,7 +236,13 @@ def logistic_path(
         if backend in ("cpp", "cupy"):
             raise BackendUnavailable(
                 f"backend={backend!r} cannot run: a loss of your own needs numba, which compiles it in"
+                f"{'' if backend == 'cpp' else ', and arrays in host memory'}"
             )
+    elif method == "continued" and library.device is not None:
+        raise BackendUnavailable(
+            "backend='cupy' cannot run: steps are not continued on a GPU; method='exact' runs every step there, and "
+            "arrays in host memory can be continued"
+        )
     rtol = _checks.real_number("rtol", rtol, low=0.0, strict=True)
     sizes = np.array(np.nan) if step_size is None else _checks.positive("step_size", step_size)
     shapes = {"X": X_view.shape[:-2], "y": y_view.shape[:-1], "init": start.shape[:-1], "step_size": sizes.shape}

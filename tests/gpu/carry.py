@@ -32,8 +32,10 @@ def wrap_public_functions() -> None:
         function = getattr(genkern, name)
         if not inspect.isfunction(function) or "backend" not in inspect.signature(function).parameters:
             continue
-        wrapper = _carrying(function)
-        setattr(genkern, name, wrapper)
+        if not hasattr(function, "carries"):  # conftest may be imported twice, by pytest and by a test
+            wrapper = _carrying(function)
+            wrapper.carries = True  # type: ignore[attr-defined]
+            setattr(genkern, name, wrapper)
 
 
 def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:

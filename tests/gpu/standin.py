@@ -291,4 +291,16 @@ def installed() -> Iterator[types.ModuleType]:
         _forget()
 
 
-__all__ = ["LAUNCHED", "LOG", "PROPERTIES", "SETTINGS", "EmulationError", "Memory", "installed"]
+def to_gpu(*names: str) -> str:
+    """Code for an interpreter of its own: its NumPy arrays of these names go to the GPU, or to the stand-in for one."""
+    moved = "".join(f"{name} = cupy.asarray({name})\n" for name in names)
+    return (
+        "import sys\nfrom genkern import _registry\n"
+        "if _registry.unavailable('cupy') is not None:\n"
+        f"    sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "    from gpu import standin\n    context = standin.installed()\n    context.__enter__()\n"
+        f"import cupy\n{moved}"
+    )
+
+
+__all__ = ["LAUNCHED", "LOG", "PROPERTIES", "SETTINGS", "EmulationError", "Memory", "installed", "to_gpu"]
