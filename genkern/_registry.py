@@ -55,6 +55,7 @@ _TABLE: dict[str, dict[str, str]] = {
         "reference": "genkern._reference.features",
         "cpp": "genkern._native",
         "numba": "genkern._numba.features",
+        "cupy": "genkern._cupy.features",
     },
     "sample_curve": {
         "reference": "genkern._reference.curves",
