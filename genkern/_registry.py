@@ -18,21 +18,25 @@ _TABLE: dict[str, dict[str, str]] = {
         "reference": "genkern._reference.least_squares",
         "cpp": "genkern._native",
         "numba": "genkern._numba.least_squares",
+        "cupy": "genkern._cupy.least_squares",
     },
     "ridge_path": {
         "reference": "genkern._reference.least_squares",
         "cpp": "genkern._native",
         "numba": "genkern._numba.least_squares",
+        "cupy": "genkern._cupy.least_squares_paths",
     },
     "gd_path": {
         "reference": "genkern._reference.least_squares",
         "cpp": "genkern._native",
         "numba": "genkern._numba.least_squares",
+        "cupy": "genkern._cupy.least_squares_paths",
     },
     "singular_values": {
         "reference": "genkern._reference.least_squares",
         "cpp": "genkern._native",
         "numba": "genkern._numba.least_squares",
+        "cupy": "genkern._cupy.least_squares",
     },
     "logistic_path": {
         "reference": "genkern._reference.logistic",

@@ -49,6 +49,8 @@ def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
             bound = signature.bind(*args, **options)
         except TypeError:
             return function(*args, **options)
+        if any(_only_on_host(bound.arguments.get(name)) for name in ARRAYS):
+            return function(*args, **options)  # every array on the host, so that its own checks speak
         journey = Journey()
         for name in ARRAYS:
             if bound.arguments.get(name) is not None:
@@ -130,6 +132,13 @@ class Journey:
             fields = {field.name: self.back(getattr(result, field.name)) for field in dataclasses.fields(result)}
             return dataclasses.replace(result, **fields)
         return result
+
+
+def _only_on_host(value: Any) -> bool:
+    """Is it a NumPy array of a dtype that CuPy does not have?"""
+    return isinstance(value, np.ndarray) and (
+        value.dtype.kind not in "biufc" or value.dtype.itemsize > 16 // (1 + (value.dtype.kind != "c"))
+    )
 
 
 def _foreign(value: Any) -> bool:
