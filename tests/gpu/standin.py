@@ -280,8 +280,10 @@ def installed() -> Iterator[types.ModuleType]:
         del sys.modules[name]
     sys.modules.update(modules)
     _forget()
+    blas = importlib.import_module("genkern._numba._blas")
     try:
-        yield modules["cupy"]
+        with blas.blas_threads(1):  # small products, on which BLAS's threads wait for each other
+            yield modules["cupy"]
     finally:
         for name in modules:
             sys.modules.pop(name, None)
