@@ -79,3 +79,14 @@ def test_the_order_of_threads_changes_no_bit(cupy, monkeypatch, stem):
         arrays = [a[0] for launch in launches for a in launch.arguments if isinstance(a, tuple)]
         found.append((given, [memory.bytes.tobytes() for memory in arrays]))
     assert found[0] == found[1]
+
+
+def test_the_package_ships_them():
+    """An installed package has the sources that the checkout has, a checkout is found in place."""
+    from genkern._cupy import _launch
+
+    shipped, here = _launch.sources(), compile.CSRC
+    for pattern in ("cuda/*.cu", "cuda/*.hpp", "device/*.hpp"):
+        names = {path.relative_to(here) for path in here.glob(pattern)}
+        assert names == {path.relative_to(shipped) for path in shipped.glob(pattern)}
+        assert all((shipped / name).read_bytes() == (here / name).read_bytes() for name in names)
