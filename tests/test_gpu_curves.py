@@ -108,7 +108,7 @@ def test_memory_does_not_depend_on_the_width(emulated, monkeypatch, ridge):
 
 
 def test_the_engine_of_the_numba_backend(emulated):
-    """Blocks of 128 columns; the QR factorization in the place of LAPACK's update; every algorithm in one curve."""
+    """Blocks of 128 columns; the QR factorization in the place of LAPACK's update; three algorithms in one curve."""
     rng = np.random.default_rng(0)
     n, m, p = 520, 15, 760
     F, F_test = rng.standard_normal((n, p)), rng.standard_normal((m, p))
