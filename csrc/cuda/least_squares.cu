@@ -137,7 +137,6 @@ __device__ void lstsq_qr(const LstsqArguments<T>& p, T* memory) {
     }
     return;
   }
-  team.sync();
   factor(team, q, wide ? 0 : first_columns);
 
   const T root = static_cast<T>(sqrt(p.ridge[item * p.ridge_stride]));

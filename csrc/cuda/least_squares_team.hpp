@@ -119,29 +119,41 @@ struct alignas(16) Pack {
 };
 
 // Calls use(row, column, value) for all entries of the contiguous matrix x (rows, columns), consecutive threads reading
-// consecutive memory, 16 bytes a thread where rows allow.
-template <class T, class Use>
+// consecutive memory, 16 bytes a thread where rows allow, and `ahead` such reads in flight.
+template <int ahead = 4, class T, class Use>
 __device__ __forceinline__ void each_entry(const Team& team, const T* x, int rows, int columns, const Use& use) {
   constexpr int V = Pack<T>::size;
   if (columns == 0) return;
   const bool packed = columns % V == 0 && reinterpret_cast<unsigned long long>(x) % 16 == 0;
-  const int width = packed ? columns / V : columns;
-  const int down = team.size() / width, along = team.size() % width;  // one division for all steps
+  const int width = packed ? columns / V : columns, step = team.size();
+  const long long total = static_cast<long long>(rows) * width;
+  const int down = step / width, along = step % width;  // one division for all steps
   int row = team.thread / width, column = team.thread % width;
-  while (row < rows) {
-    const long long at = static_cast<long long>(row) * width + column;
-    if (packed) {
-      const Pack<T> pack = reinterpret_cast<const Pack<T>*>(x)[at];
-      GENKERN_UNROLL(4)
-      for (int e = 0; e < V; ++e) use(row, V * column + e, pack.entry[e]);
-    } else {
-      use(row, column, x[at]);
+  for (long long first = team.thread; first < total; first += ahead * step) {
+    Pack<T> packs[ahead];
+    GENKERN_UNROLL(4)
+    for (int t = 0; t < ahead; ++t) {
+      const long long at = first + t * step;
+      if (at >= total) continue;
+      if (packed)
+        packs[t] = reinterpret_cast<const Pack<T>*>(x)[at];
+      else
+        packs[t].entry[0] = x[at];
     }
-    row += down;
-    column += along;
-    if (column >= width) {
-      column -= width;
-      ++row;
+    GENKERN_UNROLL(4)
+    for (int t = 0; t < ahead; ++t) {
+      if (first + t * step >= total) continue;
+      use(row, packed ? V * column : column, packs[t].entry[0]);
+      if (packed) {
+        GENKERN_UNROLL(4)
+        for (int e = 1; e < V; ++e) use(row, V * column + e, packs[t].entry[e]);
+      }
+      row += down;
+      column += along;
+      if (column >= width) {
+        column -= width;
+        ++row;
+      }
     }
   }
 }

@@ -162,9 +162,7 @@ class RawKernel:
 def _bytes_of(args: Any) -> tuple[Any, ...]:
     """Arguments as they are before the launch: (memory, offset, bytes) of arrays, scalars themselves."""
     return tuple(
-        (id(a.memory), a.address - a.memory.bytes.ctypes.data, a.memory.bytes.tobytes())
-        if isinstance(a, ndarray)
-        else a
+        (a.memory, a.address - a.memory.bytes.ctypes.data, a.memory.bytes.tobytes()) if isinstance(a, ndarray) else a
         for a in args
     )
 
