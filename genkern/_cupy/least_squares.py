@@ -57,6 +57,7 @@ class Plan:
     bytes: int  # of shared memory of a block
     columns: int = 0  # right sides at a time
     outside: int = 0  # elements that a team keeps in global memory
+    b_inside: bool = False  # the ridge term's matrix is in shared memory
     g_outside: bool = False
     rows_outside: bool = False
 
@@ -104,9 +105,9 @@ def lstsq(
     strides = (matrices.stride, sides.stride, penalty_stride, items)
     sizes = (np.int32(n), np.int32(d), np.int32(k))
     launch(
-        "least_squares", "qr", X.dtype, qr, qr.blocks(items),
+        "least_squares", "qr", X.dtype, qr, qr.resident(items) if qr.outside else qr.blocks(items),
         (matrices.array, sides.array, penalty, *results, *strides, rcond, *sizes, np.int32(qr.warps),
-         np.int32(qr.columns), np.int32(ridge.any())),
+         np.int32(qr.columns), qr.workspace(items, X.dtype), np.int32(qr.b_inside)),
     )  # fmt: skip
     launch(
         "least_squares_svd", "svd", X.dtype, svd, svd.resident(items),
@@ -146,19 +147,29 @@ def on_device(values: Any) -> tuple[Array, int]:
 
 
 def qr_plan(n: int, d: int, k: int, itemsize: int, ridged: bool) -> Plan | None:
-    """Launch of `least_squares_qr`, None if a problem does not fit into shared memory."""
+    """Launch of `least_squares_qr`, None if a problem does not fit into shared memory.
+
+    What an item's bits depend on, its team and its columns, does not depend on whether another item has a ridge.
+    """
     l, m = max(n, d), min(n, d)  # noqa: E741
     warps = _warps(l, m)
     columns = min(k, 8 * warps)
+    size_b = ridged * m * _leading(m)
     while True:
-        size = (m + columns) * _leading(l) + 4 * m
-        size += m * _leading(m) + 2 * m * (1 + columns) if ridged else 0
-        bytes_needed = _team_bytes(size, itemsize)
-        if bytes_needed <= _launch.limits().shared_optin:
-            return _plan(warps, bytes_needed, columns=columns)
+        size = (m + columns) * _leading(l) + 6 * m + 2 * m * columns
+        if _team_bytes(size, itemsize) <= _launch.limits().shared_optin:
+            break
         if columns <= 1:
             return None
         columns //= 2
+    inside = ridged and _team_bytes(size + size_b, itemsize) <= _launch.limits().shared_optin
+    return _plan(
+        warps,
+        _team_bytes(size + inside * size_b, itemsize),
+        columns=columns,
+        outside=0 if inside else size_b,
+        b_inside=inside,
+    )
 
 
 def svd_plan(n: int, d: int, k: int, itemsize: int) -> Plan | None:

@@ -81,6 +81,48 @@ def logistic_reduce(cupy: Any, dtype: Any) -> None:
     genkern.logistic_path(X, y, [1, 2000], step_size=0.001, method="exact")
 
 
+def _least_squares(cupy: Any, dtype: Any, n: int, d: int) -> None:
+    """Every solver on items of full and of lower rank and one that is not finite."""
+    X, y = points(cupy, dtype, 4, n, d), points(cupy, dtype, 4, n, 2)
+    X[1, :, 0] = X[1, :, -1]
+    X[2, 0, 0] = np.nan
+    genkern.lstsq(X, y)
+    genkern.lstsq(X, y, ridge=0.3)
+    genkern.ridge_path(X, y, [0.0, 0.1])
+    genkern.gd_path(X, y, [3, 50], momentum=0.5)
+    genkern.gd_path(X, y, [50, 0, 3], nesterov=True)
+    genkern.singular_values(X)
+
+
+def least_squares(cupy: Any, dtype: Any) -> None:
+    """Several problems to a block, and a block or more to a problem."""
+    _least_squares(cupy, dtype, 5, 3)
+    _least_squares(cupy, dtype, 40, 55)
+
+
+def least_squares_svd(cupy: Any, dtype: Any) -> None:
+    """The same, with what does not fit into shared memory outside."""
+    _least_squares(cupy, dtype, 6, 5)
+    with shared_memory(9000):
+        _least_squares(cupy, dtype, 26, 20)
+
+
+def least_squares_paths(cupy: Any, dtype: Any) -> None:
+    """Every filter."""
+    _least_squares(cupy, dtype, 6, 9)
+
+
+def least_squares_large(cupy: Any, dtype: Any) -> None:
+    """Problems that do not fit into shared memory."""
+    with shared_memory(2000):
+        _least_squares(cupy, dtype, 24, 17)
+        _least_squares(cupy, dtype, 17, 24)
+
+
 CALLS: dict[str, Callable[[Any, Any], None]] = {
-    function.__name__: function for function in (features, logistic, logistic_large, logistic_reduce)
-}
+    function.__name__: function
+    for function in (
+        features, least_squares, least_squares_large, least_squares_paths, least_squares_svd, logistic, logistic_large,
+        logistic_reduce,
+    )
+}  # fmt: skip

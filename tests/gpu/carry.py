@@ -54,7 +54,7 @@ def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
         journey = Journey()
         for name in ARRAYS:
             if bound.arguments.get(name) is not None:
-                bound.arguments[name] = journey.there(bound.arguments[name])
+                bound.arguments[name] = journey.there(bound.arguments[name], lists=name != "out")
         try:
             result = function(*bound.args, **bound.kwargs)
         except BackendUnavailable as error:
@@ -77,11 +77,11 @@ class Journey:
         self.memories: dict[int, tuple[Any, Any, int]] = {}  # of a NumPy base: itself, what it became, its first byte
         self.carried: dict[int, tuple[Any, Any]] = {}  # of an array on the GPU: itself, the one that it came from
 
-    def there(self, value: Any) -> Any:
+    def there(self, value: Any, lists: bool = True) -> Any:
         """The array on the GPU; what NumPy does not hold as numbers is left to the function's own checks."""
         if _foreign(value):
             pytest.skip(f"{type(value).__module__} has no GPU array here")
-        if isinstance(value, (list, tuple)):
+        if lists and isinstance(value, (list, tuple)):
             try:
                 value = np.asarray(value)
             except (TypeError, ValueError):
@@ -142,4 +142,6 @@ def _only_on_host(value: Any) -> bool:
 
 
 def _foreign(value: Any) -> bool:
+    if hasattr(value, "__dlpack__") and not isinstance(value, (np.ndarray, np.generic, ndarray)):
+        return True  # it shows host memory
     return type(value).__module__.split(".")[0] in ("torch", "jax", "jaxlib")
