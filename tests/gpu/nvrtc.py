@@ -70,11 +70,15 @@ class Compiled:
         return self.ptx[start : end if end >= 0 else None]
 
 
-@functools.cache
 def compiled(code: str, architecture: str, version: str | None = None) -> Compiled:
     """Compile for one architecture ("sm_80"), with the options of genkern's launches."""
     assert libraries(), "NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12"
-    nvrtc = libraries()[version or next(iter(libraries()))]
+    return _compiled(code, architecture, version or next(iter(libraries())))
+
+
+@functools.cache
+def _compiled(code: str, architecture: str, version: str) -> Compiled:
+    nvrtc = libraries()[version]
     program = ctypes.c_void_p()
     options = [*OPTIONS, f"-I{CSRC}", f"--gpu-architecture={architecture}", "--ptxas-options=-v"]
     texts = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
