@@ -10,12 +10,13 @@
 //   flops beside the 2 n of its products; made anew in every tile of rows it would cost 80 beside 128 to 256. So W
 //   goes through memory: d width numbers written once and read, beside n width of the result. Tiles read
 //   (1/128 + 1/128) n d width numbers of X and W (float64: 1/64 + 1/64), 32 (8) flops a byte, mostly from the L2
-//   cache; W in 16-byte loads. The result is written once, 32 neighbouring columns a warp; for d > 256 read and
+//   cache; The result is written once, 32 neighbouring columns a warp; for d > 256 read and
 //   written once more for every further 256, and once more for all activations but identity and relu: from the cache.
 // Numerics: the order of every sum is that of csrc/cpu/features.inc (blocks of 256 terms upwards, one fused
 //   multiply-add a term, the blocks upwards) and the scalar functions are the same. So the bits are the CPU's and
 //   depend on neither tile, panel nor launch; only sines beyond device::trigonometric_limit are those of the CUDA
 //   library. cuBLAS would use the tensor cores for float64, but its order of summation depends on the sizes.
+// 16-byte loads: features_product
 // Source: csrc/device/philox.hpp, csrc/device/normal.hpp.
 
 #include "device/activation.hpp"
@@ -133,6 +134,23 @@ __device__ __forceinline__ void add_products(const T* x, const T* w, T (&sums)[T
     for (int j = 0; j < Tile<T>::columns; ++j) sums[i][j] = multiply_add(entry[i], weight[j], sums[i][j]);
 }
 
+// A thread's part of the result.
+template <class T>
+struct Own {
+  T* out;
+  i64 n, columns, row, column, pitch;
+
+  // use(i, j, result) with the place (i, j) in the thread's registers.
+  template <class Use>
+  __device__ __forceinline__ void each(const Use& use) const {
+#pragma unroll
+    for (int i = 0; i < Tile<T>::rows; ++i)
+#pragma unroll
+      for (int j = 0; j < Tile<T>::columns; ++j)
+        if (row + i < n && column + 32 * j < columns) use(i, j, out[(row + i) * pitch + column + 32 * j]);
+  }
+};
+
 template <class T>
 __device__ void product(const T* X, i64 n, i64 d, i64 row_stride, i64 column_stride, const T* W, i64 pitch,
                         const T* phases, T scale, int activation, T* out, i64 out_pitch, i64 first, i64 columns) {
@@ -166,16 +184,7 @@ __device__ void product(const T* X, i64 n, i64 d, i64 row_stride, i64 column_str
     }
   };
   T sums[rows][Tile<T>::columns] = {};
-  // This thread's part of the result: use(place in out, sum).
-  const auto for_each = [&](const auto& use) {
-#pragma unroll
-    for (int i = 0; i < rows; ++i)
-#pragma unroll
-      for (int j = 0; j < Tile<T>::columns; ++j) {
-        const i64 r = row + warp * rows + i, c = column + lane + 32 * j;
-        if (r < n && c < columns) use(i, j, out[r * out_pitch + first + c]);
-      }
-  };
+  const Own<T> own = {out + first, n, columns, row + warp * rows, column + lane, out_pitch};
 
   if (d > 0) load(0);
   for (i64 k = 0; k < d; k += slice) {
@@ -201,14 +210,14 @@ __device__ void product(const T* X, i64 n, i64 d, i64 row_stride, i64 column_str
     }
     if ((k + slice) % depth == 0 && k + slice < d) {
       const bool begin = k < depth;
-      for_each([&](int i, int j, T& result) {
+      own.each([&](int i, int j, T& result) {
         result = begin ? sums[i][j] : sums[i][j] + result;
         sums[i][j] = 0;
       });
     }
   }
   __syncthreads();  // spoiled
-  for_each([&](int i, int j, T& result) {
+  own.each([&](int i, int j, T& result) {
     T z = d > depth ? sums[i][j] + result : sums[i][j];
     z *= scale;
     if (activation == relu) z = device::rectified(z);
@@ -218,9 +227,9 @@ __device__ void product(const T* X, i64 n, i64 d, i64 row_stride, i64 column_str
   if (activation <= relu) return;
   // The other functions are too long to stand here once for every sum in a register: each thread takes its own results
   // from the cache again.
-  for (int i = 0; i < rows && row + warp * rows + i < n; ++i)
-    for (i64 c = column + lane; c < columns && c < column + tile_columns; c += 32) {
-      T& result = out[(row + warp * rows + i) * out_pitch + first + c];
+  for (i64 r = own.row; r < n && r < own.row + rows; ++r)
+    for (i64 c = own.column; c < columns && c < column + tile_columns; c += 32) {
+      T& result = own.out[r * out_pitch + c];
       result = activated(activation, result);
     }
 }

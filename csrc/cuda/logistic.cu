@@ -146,27 +146,27 @@ __device__ void weights_of(const T* u, T* weights, i64 count, int loss) {
 
 }  // namespace
 
-extern "C" __global__ void logistic_descend_f32(const float* A, i64 item_stride, const float* y, const double* eta,
-                                                const signed char* status, float* x, float* extra, float* path,
-                                                const double* steps, int n, int k, int stride, int count, int next,
-                                                double done, double until, int row_parts, int column_parts,
-                                                int triangular, int loss, int algorithm, int schedule,
-                                                double parameter) {
+extern "C" __global__ void __launch_bounds__(512)
+    logistic_descend_f32(const float* A, i64 item_stride, const float* y, const double* eta, const signed char* status,
+                         float* x, float* extra, float* path, const double* steps, int n, int k, int stride, int count,
+                         int next, double done, double until, int row_parts, int column_parts, int triangular, int loss,
+                         int algorithm, int schedule, double parameter) {
   descend(A, item_stride, y, eta, status, x, extra, path, steps, n, k, stride, count, next, done, until, row_parts,
           column_parts, triangular, DescentRule(loss, algorithm, schedule, parameter));
 }
-extern "C" __global__ void logistic_descend_f64(const double* A, i64 item_stride, const double* y, const double* eta,
-                                                const signed char* status, double* x, double* extra, double* path,
-                                                const double* steps, int n, int k, int stride, int count, int next,
-                                                double done, double until, int row_parts, int column_parts,
-                                                int triangular, int loss, int algorithm, int schedule,
-                                                double parameter) {
+extern "C" __global__ void __launch_bounds__(512)
+    logistic_descend_f64(const double* A, i64 item_stride, const double* y, const double* eta,
+                         const signed char* status, double* x, double* extra, double* path, const double* steps, int n,
+                         int k, int stride, int count, int next, double done, double until, int row_parts,
+                         int column_parts, int triangular, int loss, int algorithm, int schedule, double parameter) {
   descend(A, item_stride, y, eta, status, x, extra, path, steps, n, k, stride, count, next, done, until, row_parts,
           column_parts, triangular, DescentRule(loss, algorithm, schedule, parameter));
 }
-extern "C" __global__ void logistic_weights_f32(const float* u, float* weights, i64 count, int loss) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_weights_f32(const float* u, float* weights, i64 count, int loss) {
   weights_of(u, weights, count, loss);
 }
-extern "C" __global__ void logistic_weights_f64(const double* u, double* weights, i64 count, int loss) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_weights_f64(const double* u, double* weights, i64 count, int loss) {
   weights_of(u, weights, count, loss);
 }

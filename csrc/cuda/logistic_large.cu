@@ -6,8 +6,9 @@
 //   shares are brought together by it. Coordinate descent needs one launch more, `steepest`.
 // Shapes: A (items, n, k) or one for all (item_stride 0), y (items, n), x, extra (items, k), shares (items, chunks, k),
 //   sums (items, chunks, 2): least margin of a chunk and the sum of its losses; path (items, count, k).
-// Cost: 4 n k flops and n weights a step. Global memory: A once a step (n k numbers, coalesced), which is the least
-//   there is where A is larger than the caches, and 2 k n / rows numbers of shares.
+// Cost: 4 n k flops and n weights a step. Global memory: A once a step, 8 n k bytes (f32: 4 n k), coalesced, which is
+//   the least there is where A is larger than the caches (its second reading, for the gradient, is 2 to 32 rows later),
+//   and 2 k n / rows numbers of shares, written and read.
 // Numerics: sums over even and odd terms, lanes, rows of a chunk and chunks in one order; otherwise as logistic.cu.
 // Source: see genkern/logistic.py.
 
@@ -136,45 +137,45 @@ __device__ void step_steepest(const double* eta, const signed char* status, T* x
 
 }  // namespace
 
-extern "C" __global__ void logistic_large_pass_f32(const float* A, i64 item_stride, const float* y,
-                                                   const signed char* status, const float* x, float* shares,
-                                                   double* sums, int n, int k, int rows, int chunks, int loss,
-                                                   int algorithm, int schedule, double parameter) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_large_pass_f32(const float* A, i64 item_stride, const float* y, const signed char* status, const float* x,
+                            float* shares, double* sums, int n, int k, int rows, int chunks, int loss, int algorithm,
+                            int schedule, double parameter) {
   pass(A, item_stride, y, status, x, shares, sums, n, k, rows, chunks,
        DescentRule(loss, algorithm, schedule, parameter));
 }
-extern "C" __global__ void logistic_large_pass_f64(const double* A, i64 item_stride, const double* y,
-                                                   const signed char* status, const double* x, double* shares,
-                                                   double* sums, int n, int k, int rows, int chunks, int loss,
-                                                   int algorithm, int schedule, double parameter) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_large_pass_f64(const double* A, i64 item_stride, const double* y, const signed char* status,
+                            const double* x, double* shares, double* sums, int n, int k, int rows, int chunks, int loss,
+                            int algorithm, int schedule, double parameter) {
   pass(A, item_stride, y, status, x, shares, sums, n, k, rows, chunks,
        DescentRule(loss, algorithm, schedule, parameter));
 }
-extern "C" __global__ void logistic_large_update_f32(const float* shares, const double* sums, const double* eta,
-                                                     const signed char* status, float* x, float* extra, float* path,
-                                                     int k, int chunks, int count, int next, int stop, double t,
-                                                     int loss, int algorithm, int schedule, double parameter) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_large_update_f32(const float* shares, const double* sums, const double* eta, const signed char* status,
+                              float* x, float* extra, float* path, int k, int chunks, int count, int next, int stop,
+                              double t, int loss, int algorithm, int schedule, double parameter) {
   update(shares, sums, eta, status, x, extra, path, k, chunks, count, next, stop, t,
          DescentRule(loss, algorithm, schedule, parameter));
 }
-extern "C" __global__ void logistic_large_update_f64(const double* shares, const double* sums, const double* eta,
-                                                     const signed char* status, double* x, double* extra, double* path,
-                                                     int k, int chunks, int count, int next, int stop, double t,
-                                                     int loss, int algorithm, int schedule, double parameter) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_large_update_f64(const double* shares, const double* sums, const double* eta, const signed char* status,
+                              double* x, double* extra, double* path, int k, int chunks, int count, int next, int stop,
+                              double t, int loss, int algorithm, int schedule, double parameter) {
   update(shares, sums, eta, status, x, extra, path, k, chunks, count, next, stop, t,
          DescentRule(loss, algorithm, schedule, parameter));
 }
-extern "C" __global__ void logistic_large_steepest_f32(const double* eta, const signed char* status, float* x,
-                                                       const float* extra, float* path, int k, int count, int next,
-                                                       int stop, double t, int loss, int algorithm, int schedule,
-                                                       double parameter) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_large_steepest_f32(const double* eta, const signed char* status, float* x, const float* extra, float* path,
+                                int k, int count, int next, int stop, double t, int loss, int algorithm, int schedule,
+                                double parameter) {
   step_steepest(eta, status, x, extra, path, k, count, next, stop, t,
                 DescentRule(loss, algorithm, schedule, parameter));
 }
-extern "C" __global__ void logistic_large_steepest_f64(const double* eta, const signed char* status, double* x,
-                                                       const double* extra, double* path, int k, int count, int next,
-                                                       int stop, double t, int loss, int algorithm, int schedule,
-                                                       double parameter) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_large_steepest_f64(const double* eta, const signed char* status, double* x, const double* extra,
+                                double* path, int k, int count, int next, int stop, double t, int loss, int algorithm,
+                                int schedule, double parameter) {
   step_steepest(eta, status, x, extra, path, k, count, next, stop, t,
                 DescentRule(loss, algorithm, schedule, parameter));
 }

@@ -1,14 +1,18 @@
 // Around descent on a margin loss: wide problems (n < d) in n unknowns, and what is reported of iterates.
 //
-// reduce: X = L Q with Q (r, d) orthonormal rows and L (n, r) lower triangular, init = origin + Q^T c, origin
-// orthogonal
-//   to the rows of Q, for every item; w = origin + Q^T c ever after, so that a step costs 2 n^2 flops instead of 4 n d.
-//   Method: Gram and Schmidt, every row twice ("twice is enough", Kahan and Parlett). A row that adds no direction gets
-//   no column: r = rank(X). One block an item: a warp a row of Q for the products, a thread a column for the rest.
-//   Cost: 4 n^2 d flops in float64, and the rows of Q four times for every row of X, from the caches.
-// points: w = origin + Q^T c of every logged c (items, count, n): 2 n d flops, Q once an item and 256 columns.
-// measure: log L, margin and norm of every logged w (items, count, d), one block each, in float64: 2 n d flops, X once
-//   for each w. What is not finite becomes NaN.
+// Method: `rows` writes X = L Q with Q (r, d) orthonormal rows and L (n, r) lower triangular, and init = origin + Q^T c
+//   with an origin orthogonal to the rows of Q, so that w = origin + Q^T c ever after and a step costs 2 n^2 flops
+//   instead of 4 n d: Gram and Schmidt, every row twice ("twice is enough", Kahan and Parlett), one block an item, a
+//   warp a row of Q for the products and a thread a column for the rest. A row that adds no direction gets no column:
+//   r = rank(X). `points` makes w of every logged c. `measure` finds log L, margin and norm of every logged w, one
+//   block each, a warp a row of X; what is not finite becomes NaN.
+// Shapes: X (items, n, d) or one for all (item_stride 0), init, origin (items, d), Q (items, n, d), L (items, n, n),
+//   c, taken (items, n), path (items, count, n), coef (items, count, d), log_loss, margin, norm (items, count).
+// Cost: `rows` 4 n^2 d flops; every row of X reads the rows of Q before it four times, 16 n^2 d bytes in all, from the
+//   caches. `points` 2 n d flops for each w, Q once for all w of an item and 256 columns. `measure` 2 n d flops for
+//   each w, X once for each (8 n d bytes, f32: 4 n d), coalesced.
+// Numerics: float64 whatever the data's type. Sums over lanes, warps and rows in one order. The largest loss is taken
+//   off before the sum, the largest entry before the norm: neither overflows or underflows.
 // Source: csrc/cpu/logistic_reduce.inc, csrc/cpu/logistic.inc.
 
 #include "device/descent_kernels.hpp"
@@ -156,33 +160,34 @@ __device__ void measure(const T* X, i64 item_stride, const T* y, const signed ch
 
 }  // namespace
 
-extern "C" __global__ void logistic_reduce_rows_f32(const float* X, i64 item_stride, const float* init,
-                                                    const signed char* status, double* Q, double* L, double* origin,
-                                                    double* c, double* taken, int n, int d) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_reduce_rows_f32(const float* X, i64 item_stride, const float* init, const signed char* status, double* Q,
+                             double* L, double* origin, double* c, double* taken, int n, int d) {
   reduce(X, item_stride, init, status, Q, L, origin, c, taken, n, d);
 }
-extern "C" __global__ void logistic_reduce_rows_f64(const double* X, i64 item_stride, const double* init,
-                                                    const signed char* status, double* Q, double* L, double* origin,
-                                                    double* c, double* taken, int n, int d) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_reduce_rows_f64(const double* X, i64 item_stride, const double* init, const signed char* status, double* Q,
+                             double* L, double* origin, double* c, double* taken, int n, int d) {
   reduce(X, item_stride, init, status, Q, L, origin, c, taken, n, d);
 }
-extern "C" __global__ void logistic_reduce_points_f32(const float* path, const double* Q, const double* origin,
-                                                      const signed char* status, float* coef, int n, int d, int count) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_reduce_points_f32(const float* path, const double* Q, const double* origin, const signed char* status,
+                               float* coef, int n, int d, int count) {
   points(path, Q, origin, status, coef, n, d, count);
 }
-extern "C" __global__ void logistic_reduce_points_f64(const double* path, const double* Q, const double* origin,
-                                                      const signed char* status, double* coef, int n, int d,
-                                                      int count) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_reduce_points_f64(const double* path, const double* Q, const double* origin, const signed char* status,
+                               double* coef, int n, int d, int count) {
   points(path, Q, origin, status, coef, n, d, count);
 }
-extern "C" __global__ void logistic_reduce_measure_f32(const float* X, i64 item_stride, const float* y,
-                                                       const signed char* status, float* coef, float* log_loss,
-                                                       float* margin, float* norm, int n, int d, int count, int loss) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_reduce_measure_f32(const float* X, i64 item_stride, const float* y, const signed char* status, float* coef,
+                                float* log_loss, float* margin, float* norm, int n, int d, int count, int loss) {
   measure(X, item_stride, y, status, coef, log_loss, margin, norm, n, d, count, loss);
 }
-extern "C" __global__ void logistic_reduce_measure_f64(const double* X, i64 item_stride, const double* y,
-                                                       const signed char* status, double* coef, double* log_loss,
-                                                       double* margin, double* norm, int n, int d, int count,
-                                                       int loss) {
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_reduce_measure_f64(const double* X, i64 item_stride, const double* y, const signed char* status,
+                                double* coef, double* log_loss, double* margin, double* norm, int n, int d, int count,
+                                int loss) {
   measure(X, item_stride, y, status, coef, log_loss, margin, norm, n, d, count, loss);
 }

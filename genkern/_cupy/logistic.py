@@ -191,7 +191,7 @@ class Call:
 
     def _large(self, A: Array, item_stride: int, x: Array, extra: Array, path: Array, k: int) -> None:
         n, items, cp = self.n, self.items, _launch.cupy()
-        rows = 32 if n * items >= 4096 else 8
+        rows = 32 if n >= 4096 else 8  # of the shape alone: the order of the sums
         chunks = max(1, -(-n // rows))
         shares, sums = cp.empty((items, chunks, k), self.dtype), cp.empty((items, chunks, 2))
         kernels = [self.kernel("logistic_large", name) for name in ("pass", "update", "steepest")]

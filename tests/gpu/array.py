@@ -268,6 +268,7 @@ for _name in (
     "argmax",
     "cumsum",
     "dot",
+    "take",
     "diagonal",
     "clip",
 ):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CSRC = HERE.parents[1] / "csrc"
-HEADERS = ("emulator.hpp", "emulator_cuda.hpp", "emulator_launch.hpp")
+HEADERS = sorted(HERE.glob("emulator*.hpp"))
 # The kernels are compiled for a GPU with --fmad=false: a fused multiply-add stands where they ask for it.
 FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=default", "-ffp-contract=off", "-fno-gnu-unique", "-Wall", "-Wextra",
          "-Wno-unknown-pragmas", "-Wno-unused-function", "-Wno-psabi")  # fmt: skip
@@ -67,40 +67,46 @@ def entries(text: str) -> dict[str, str]:
     return {name: (bounds or "0").split(",")[0].strip() for bounds, name in _ENTRY.findall(text)}
 
 
-def generated(code: str, csrc: Path = CSRC) -> str:
+def generated(code: str, csrc: Path = CSRC, replay: bool = False) -> str:
     """The C++ source of the emulated kernels."""
     text = preprocessed(f'# 1 "{name_of(code, csrc)}.cu"\n{code}', csrc)
     table = ", ".join(f"EMULATOR_ENTRY({name}, {bound})" for name, bound in entries(text).items())
     text = _DYNAMIC.sub(r"EMULATOR_DYNAMIC(\1, \2);", text)
     return (
-        f'#include "emulator_cuda.hpp"\n#include "emulator_launch.hpp"\n{text}\n'
-        f'# 1 "table of kernels"\nEMULATOR_EXPORT({table})\n'
+        f'#include "emulator_cuda.hpp"\n#include "emulator_replay.hpp"\n{text}\n'
+        f'# 1 "table of kernels"\n{"EMULATOR_REPLAY" if replay else "EMULATOR_EXPORT"}({table})\n'
     )
 
 
-def build(code: str, *flags: str, csrc: Path = CSRC, optimize: str = "-O2") -> Path:
-    """The library of a source, from the cache where nothing has changed."""
-    text, stem = generated(code, csrc), name_of(code, csrc)
+def build(code: str, *flags: str, csrc: Path = CSRC, optimize: str = "-O2", replay: bool = False) -> Path:
+    """The library of a source (or a program: emulator_replay.hpp), from the cache where nothing has changed."""
+    text, stem = generated(code, csrc, replay), name_of(code, csrc)
     native = ("-march=native",) if platform.machine() in ("x86_64", "AMD64") else ()
     options = (*FLAGS, *native, optimize, *flags)
     key = hashlib.sha256(
-        "\0".join(
-            [text, *options, str(compiler()), _processor(), *((HERE / name).read_text() for name in HEADERS)]
-        ).encode()
+        "\0".join([text, *options, str(compiler()), _processor(), *(path.read_text() for path in HEADERS)]).encode()
     ).hexdigest()[:20]
     folder = Path(tempfile.gettempdir()) / f"genkern-emulated-{os.getuid()}"
-    library = folder / f"{stem}-{key}.so"
+    library = folder / f"{stem}-{key}{'' if replay else '.so'}"
     if library.exists():
         return library
     folder.mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as work:
         file = Path(work) / f"{stem}.cpp"
         file.write_text(text)
-        command = [str(compiler()), *options, "-shared", f"-I{HERE}", str(file), "-o", f"{work}/library.so"]
+        command = [
+            str(compiler()),
+            *options,
+            *(() if replay else ("-shared",)),
+            f"-I{HERE}",
+            str(file),
+            "-o",
+            f"{work}/library",
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"the emulated kernels of {stem}.cu do not compile:\n{done.stderr[-8000:]}")
-        os.replace(f"{work}/library.so", library)
+        os.replace(f"{work}/library", library)
     return library
 
 

@@ -22,9 +22,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#ifdef __SANITIZE_THREAD__
-#include <sanitizer/tsan_interface.h>
-#endif
+#include "emulator_sanitizers.hpp"
 
 struct uint3 {
   unsigned x, y, z;
@@ -39,7 +37,6 @@ constexpr unsigned max_threads = 1024, warp_size = 32, full_mask = 0xFFFFFFFFu;
 constexpr std::size_t stack_bytes = 256 << 10, guard_bytes = 4096;
 constexpr unsigned char poison = 0xFF, guard = 0xA5;
 
-enum State : char { running = 1, at_barrier, at_warp, finished };
 enum Operation : int { sync_block, count_block, sync_warp, shuffle, ballot };
 
 struct Fiber {
@@ -56,7 +53,7 @@ struct Fiber {
 
 // Lanes of a warp that wait with one mask.
 struct Group {
-  unsigned mask, arrived;
+  unsigned mask, arrived, slot;
 };
 
 struct Block {
@@ -78,22 +75,13 @@ struct Block {
   void (*body)(void** arguments);
   void** arguments;
   char error[512];
-  char fence, launch;  // addresses for the sanitizer
+  // Addresses for the sanitizer. Who has left a barrier may reach the next one before others have left the first.
+  char fence, launch, barriers[2], warps[max_threads];
+  unsigned passed, met;
 };
 
 static Block* block __attribute__((section(".data"))) = nullptr;
 static Fiber* self __attribute__((section(".data"))) = nullptr;
-
-#ifdef __SANITIZE_THREAD__
-inline void release(void* address) { __tsan_release(address); }
-inline void acquire(void* address) { __tsan_acquire(address); }
-// Without the flag a switch would order everything before it.
-inline void sanitizer_switch(void* fiber) { __tsan_switch_to_fiber(fiber, __tsan_switch_to_fiber_no_sync); }
-#else
-inline void release(void*) {}
-inline void acquire(void*) {}
-inline void sanitizer_switch(void*) {}
-#endif
 
 // Saves the callee-saved registers on this stack and goes on where the other stack was left.
 #ifdef __x86_64__
@@ -128,7 +116,7 @@ inline void* fresh_stack(char* stack, void (*entry)()) {
 }
 #endif
 
-__attribute__((noinline)) inline void to_scheduler() {
+EMULATOR_QUIET __attribute__((noinline)) inline void to_scheduler() {
   sanitizer_switch(block->scheduler_sanitizer);
   void* left;
   emulator_switch(&left, block->scheduler);
@@ -147,7 +135,7 @@ inline const char* name_of(Operation operation) {
   return names[operation];
 }
 
-inline void deadlock() {
+EMULATOR_QUIET inline void deadlock() {
   const Block& b = *block;
   unsigned ended = 0, barrier = 0, warp = 0, example = 0;
   for (unsigned i = 0; i < b.threads; ++i) {
@@ -166,14 +154,14 @@ inline void deadlock() {
 }
 
 // The next fiber that can run, in a circle.
-__attribute__((noinline)) inline void yield() {
+EMULATOR_QUIET __attribute__((noinline)) inline void yield() {
   Block& b = *block;
   Fiber* const from = self;
   const unsigned at = static_cast<unsigned>(from - b.fibers);
-  void* found = std::memchr(b.state + at + 1, running, b.threads - at - 1);
-  if (found == nullptr) found = std::memchr(b.state, running, at + 1);
+  char* found = first_running(b.state + at + 1, b.threads - at - 1);
+  if (found == nullptr) found = first_running(b.state, at + 1);
   if (found == nullptr) deadlock();
-  Fiber* const to = b.fibers + (static_cast<char*>(found) - b.state);
+  Fiber* const to = b.fibers + (found - b.state);
   if (to == from) return;
   self = to;
   sanitizer_switch(to->sanitizer);
@@ -181,7 +169,7 @@ __attribute__((noinline)) inline void yield() {
 }
 
 // All threads of the block; returns how many gave a true predicate.
-inline unsigned block_barrier(Operation operation, int line, bool predicate) {
+EMULATOR_QUIET inline unsigned block_barrier(Operation operation, int line, bool predicate) {
   Block& b = *block;
   Fiber& me = *self;
   if (b.arrived == 0) {
@@ -195,21 +183,23 @@ inline unsigned block_barrier(Operation operation, int line, bool predicate) {
   b.votes += predicate;
   me.operation = operation;
   me.line = line;
-  release(&b.arrived);
+  char* const place = b.barriers + b.passed % 2;
+  release(place);
   if (++b.arrived == b.threads) {
     b.arrived = 0;
+    ++b.passed;
     for (unsigned i = 0; i < b.threads; ++i) b.fibers[i].result = b.votes;
-    std::memset(b.state, running, b.threads);
+    fill(b.state, running, b.threads);
   } else {
     b.state[&me - b.fibers] = at_barrier;
     yield();
   }
-  acquire(&b.arrived);
+  acquire(place);
   return static_cast<unsigned>(me.result);
 }
 
 // What the last lane to arrive does for the lanes in the mask.
-inline void resolve(Fiber* warp, unsigned lanes_at, unsigned mask) {
+EMULATOR_QUIET inline void resolve(Fiber* warp, unsigned lanes_at, unsigned mask) {
   Block& b = *block;
   const Fiber& me = *self;
   std::uint64_t votes = 0;
@@ -235,8 +225,8 @@ inline void resolve(Fiber* warp, unsigned lanes_at, unsigned mask) {
   }
 }
 
-inline std::uint64_t warp_operation(Operation operation, int line, unsigned mask, std::uint64_t value,
-                                    unsigned source) {
+EMULATOR_QUIET inline std::uint64_t warp_operation(Operation operation, int line, unsigned mask, std::uint64_t value,
+                                                   unsigned source) {
   Block& b = *block;
   Fiber& me = *self;
   // Lanes stand in the order of the block's fibers, or the other way round.
@@ -254,8 +244,9 @@ inline std::uint64_t warp_operation(Operation operation, int line, unsigned mask
   unsigned& count = b.pending[me.warp];
   unsigned g = 0;
   while (g < count && groups[g].mask != mask) ++g;
-  if (g == count) groups[count++] = {mask, 0};
-  if (operation == sync_warp) release(groups);
+  if (g == count) groups[count++] = {mask, 0, b.met++ % max_threads};
+  char* const place = b.warps + groups[g].slot;
+  if (operation == sync_warp) release(place);
   if ((groups[g].arrived |= 1u << me.lane) == mask) {
     groups[g] = groups[--count];
     // Lane 0 of this warp, or the fiber 31 places before it, whose lane would be 31.
@@ -265,11 +256,11 @@ inline std::uint64_t warp_operation(Operation operation, int line, unsigned mask
     b.state[&me - b.fibers] = at_warp;
     yield();
   }
-  if (operation == sync_warp) acquire(groups);
+  if (operation == sync_warp) acquire(place);
   return me.result;
 }
 
-inline void fiber_main() {
+EMULATOR_QUIET inline void fiber_main() {
   block->body(block->arguments);
   Block& b = *block;
   release(&b.launch);

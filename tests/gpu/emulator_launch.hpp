@@ -57,14 +57,14 @@ inline void prepare() {
                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
 }
 
-inline void run_block(bool reversed) {
+EMULATOR_QUIET inline void run_block(bool reversed) {
   Block& b = *block;
-  std::memset(__bss_start, poison, _end - __bss_start);
-  std::memset(b.dynamic, poison, b.dynamic_bytes);
+  fill(__bss_start, poison, _end - __bss_start);
+  fill(b.dynamic, poison, b.dynamic_bytes);
   b.arrived = 0;
   b.alive = b.threads;
-  std::memset(b.state, running, b.threads);
-  std::memset(b.pending, 0, sizeof(b.pending));
+  fill(b.state, running, b.threads);
+  fill(b.pending, 0, sizeof(b.pending));
   for (unsigned i = 0; i < b.threads; ++i) {
     Fiber& f = b.fibers[i];
     f.index = reversed ? b.threads - 1 - i : i;
@@ -79,14 +79,15 @@ inline void run_block(bool reversed) {
   self = b.fibers;
   sanitizer_switch(self->sanitizer);
   emulator_switch(&b.scheduler, self->stack_pointer);
+  acquire(&b.launch);  // so to a sanitizer blocks run one after another: they share the static memory
 #ifdef __SANITIZE_THREAD__
   for (unsigned i = 0; i < b.threads; ++i) __tsan_destroy_fiber(b.fibers[i].sanitizer);
 #endif
 }
 
 // Null, or what is wrong.
-inline const char* launch(const Entry& entry, const unsigned* grid, const unsigned* size, std::size_t shared,
-                          void** arguments, bool reversed) {
+EMULATOR_QUIET inline const char* launch(const Entry& entry, const unsigned* grid, const unsigned* size,
+                                         std::size_t shared, void** arguments, bool reversed) {
   prepare();
   Block& b = *block;
   b.error[0] = 0;
@@ -97,7 +98,7 @@ inline const char* launch(const Entry& entry, const unsigned* grid, const unsign
   b.arguments = arguments;
   b.dynamic_bytes = shared;
   b.dynamic = static_cast<unsigned char*>(std::aligned_alloc(128, (shared + guard_bytes + 127) / 128 * 128));
-  std::memset(b.dynamic + shared, guard, guard_bytes);
+  fill(b.dynamic + shared, guard, guard_bytes);
 #ifdef __SANITIZE_THREAD__
   b.scheduler_sanitizer = __tsan_get_current_fiber();
 #endif
@@ -111,7 +112,6 @@ inline const char* launch(const Entry& entry, const unsigned* grid, const unsign
         std::snprintf(b.error, sizeof(b.error), "byte %zu of dynamic shared memory was written, of which there are %zu",
                       shared + i, shared);
   }
-  acquire(&b.launch);
   std::free(b.dynamic);
   return b.error[0] != 0 ? b.error : nullptr;
 }

@@ -7,12 +7,11 @@ import functools
 import importlib.metadata
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from genkern._cupy._launch import OPTIONS
 from gpu.compile import CSRC
 
-PACKAGES = ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")
+PACKAGES = ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")  # the table of resources is the first one's
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,9 @@ class Resources:
 
 
 @functools.cache
-def library() -> tuple[ctypes.CDLL, str] | None:
-    """NVRTC and its version, or None."""
+def libraries() -> dict[str, ctypes.CDLL]:
+    """Every NVRTC that is installed as a wheel, by its version; the first is the one of the table of resources."""
+    found = {}
     for package in PACKAGES:
         try:
             files = importlib.metadata.files(package) or []
@@ -38,8 +38,8 @@ def library() -> tuple[ctypes.CDLL, str] | None:
                 loaded = ctypes.CDLL(str(file.locate()))
                 major, minor = ctypes.c_int(), ctypes.c_int()
                 loaded.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
-                return loaded, f"{major.value}.{minor.value}"
-    return None
+                found[f"{major.value}.{minor.value}"] = loaded
+    return found
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,12 @@ class Compiled:
 
 
 @functools.cache
-def compiled(code: str, architecture: str, csrc: Path = CSRC) -> Compiled:
+def compiled(code: str, architecture: str, version: str | None = None) -> Compiled:
     """Compile for one architecture ("sm_80"), with the options of genkern's launches."""
-    loaded = library()
-    assert loaded is not None
-    nvrtc, _ = loaded
+    assert libraries(), "NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12"
+    nvrtc = libraries()[version or next(iter(libraries()))]
     program = ctypes.c_void_p()
-    options = [*OPTIONS, f"-I{csrc}", f"--gpu-architecture={architecture}", "--ptxas-options=-v"]
+    options = [*OPTIONS, f"-I{CSRC}", f"--gpu-architecture={architecture}", "--ptxas-options=-v"]
     texts = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
     _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernels.cu", 0, None, None))
     try:

@@ -72,7 +72,9 @@ extern "C" __global__ void sample_unwritten(float* out) {
   if (threadIdx.x > 4) there[threadIdx.x - 5] = 0;
   out[threadIdx.x] = there[threadIdx.x] + also[threadIdx.x];
 }
-extern "C" __global__ void sample_outside(float* out, long long at) { out[at] = 0; }
+extern "C" __global__ void sample_outside(float* out, long long at) {
+  if (threadIdx.x == 0) out[at] = 0;
+}
 // Wrong without the barrier, in one of the two orders of threads at least.
 extern "C" __global__ void sample_race(float* out) {
   __shared__ float value[64];

@@ -162,9 +162,7 @@ class RawKernel:
 def _bytes_of(args: Any) -> tuple[Any, ...]:
     """Arguments as they are before the launch: (memory, offset, bytes) of arrays, scalars themselves."""
     return tuple(
-        (id(a.memory), a.address - a.memory.bytes.ctypes.data, a.memory.bytes.tobytes())
-        if isinstance(a, ndarray)
-        else a
+        (a.memory, a.address - a.memory.bytes.ctypes.data, a.memory.bytes.tobytes()) if isinstance(a, ndarray) else a
         for a in args
     )
 
@@ -282,8 +280,10 @@ def installed() -> Iterator[types.ModuleType]:
         del sys.modules[name]
     sys.modules.update(modules)
     _forget()
+    blas = importlib.import_module("genkern._numba._blas")
     try:
-        yield modules["cupy"]
+        with blas.blas_threads(1):  # small products, on which BLAS's threads wait for each other
+            yield modules["cupy"]
     finally:
         for name in modules:
             sys.modules.pop(name, None)
