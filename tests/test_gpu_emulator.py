@@ -1,6 +1,7 @@
 """The emulator and the stand-in for CuPy, which run the GPU's kernels and launches in these tests: do they tell a wrong
 kernel and a wrong launch from a right one?"""
 
+import ctypes
 import sys
 from pathlib import Path
 
@@ -142,3 +143,13 @@ def test_the_stand_in_goes_with_its_test(cupy):
 
 def test_and_is_gone_in_the_next():
     assert "standin" not in getattr(sys.modules.get("cupy"), "__version__", "")
+
+
+def test_fibers_without_assembly():
+    """As on processors for which there is no hand-written switch."""
+    library = compile.build(SAMPLES.read_text(), "-DEMULATOR_UCONTEXT")
+    x, out = np.arange(1000.0), np.zeros(1)
+    pointers = [ctypes.c_void_p(array.ctypes.data) for array in (x, out)]
+    kernel = compile.load(library)["sample_sum_f64"]
+    assert kernel((2, 1, 1), (64, 1, 1), 512, [*pointers, ctypes.c_int64(1000)]) is None
+    assert out == x.sum()

@@ -240,3 +240,9 @@ def test_weights_against_exact_values(cupy, loss, dtype):
             exact = power if loss == "exponential" else power / (1 + power)
             unit = mpmath.mpf(float(np.spacing(dtype(float(exact)))))
             assert abs(mpmath.mpf(float(value)) - exact) < WEIGHT_ULPS * unit, (argument, value)
+
+
+def test_hard_margins_have_no_version_for_a_gpu(emulated):
+    X, y = (emulated.asarray(value) for value in problem(6, 3))
+    with pytest.raises(genkern.errors.BackendUnavailable, match="max_margin has no cupy version"):
+        genkern.max_margin(X, y)

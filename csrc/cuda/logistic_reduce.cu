@@ -180,12 +180,12 @@ extern "C" __global__ void __launch_bounds__(256)
                                double* coef, int n, int d, int count) {
   points(path, Q, origin, status, coef, n, d, count);
 }
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     logistic_reduce_measure_f32(const float* X, i64 item_stride, const float* y, const signed char* status, float* coef,
                                 float* log_loss, float* margin, float* norm, int n, int d, int count, int loss) {
   measure(X, item_stride, y, status, coef, log_loss, margin, norm, n, d, count, loss);
 }
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     logistic_reduce_measure_f64(const double* X, i64 item_stride, const double* y, const signed char* status,
                                 double* coef, double* log_loss, double* margin, double* norm, int n, int d, int count,
                                 int loss) {

@@ -1,8 +1,9 @@
 """Nested curves on a GPU: the engine of `_curve_run` with cuBLAS and cuSOLVER, features made block by block.
 
-One curve after another; within a curve a block of columns is a few dozen products, so that a GPU pays from some hundred
-training points on. Memory is ``O(n^2 + n m)`` beside the inputs, as on the CPU. What is decided from (a few norms and
-flags of every block) is copied to the host, explicitly, in `Device.host`; features, factors and results stay.
+One curve after another. A block of columns takes some hundred launches whatever its size, so that a GPU has nothing to
+gain on small curves. Memory is ``O(n^2 + n m)`` beside the inputs. What decides how to go on (norms and flags of the
+columns of a block, sizes of its coefficients) is copied to the host, by `Device.host` and as single numbers; features,
+factors and results stay.
 """
 
 from __future__ import annotations

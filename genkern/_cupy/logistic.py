@@ -231,4 +231,4 @@ class Call:
         sizes = (np.int32(self.n), np.int32(self.d), np.int32(self.count), np.int32(self.loss))
         results = (self.coef, log_loss, margin, norm)
         arguments = (self.X, np.int64(self.item_stride), self.y, self.status, *results, *sizes)
-        measure((self.items * self.count,), (256,), arguments, shared_mem=5 * SLOTS * 8)
+        measure((self.items * self.count,), (128,), arguments, shared_mem=5 * SLOTS * 8)

@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -32,7 +33,9 @@ _ENTRY = re.compile(
 
 @functools.cache
 def compiler() -> str | None:
-    """The C++ compiler, or None where there is none that works."""
+    """The C++ compiler, or None where there is none that works. (The emulator needs a linker of Linux, too.)"""
+    if sys.platform != "linux":
+        return None
     for name in (os.environ.get("CXX", "g++"), "c++"):
         found = shutil.which(name)
         if found and not subprocess.run([found, "-E", "-x", "c++", os.devnull], capture_output=True).returncode:

@@ -84,7 +84,7 @@ static Block* block __attribute__((section(".data"))) = nullptr;
 static Fiber* self __attribute__((section(".data"))) = nullptr;
 
 // Saves the callee-saved registers on this stack and goes on where the other stack was left.
-#ifdef __x86_64__
+#if defined(__x86_64__) && !defined(EMULATOR_UCONTEXT)
 extern "C" __attribute__((visibility("hidden"))) void emulator_switch(void** save, void* load);
 __asm__(
     ".text\n.hidden emulator_switch\n.globl emulator_switch\n.type emulator_switch,@function\nemulator_switch:\n"
