@@ -54,6 +54,13 @@ def cupy():
 
 
 @pytest.fixture
+def small_emulated_gpu(monkeypatch):
+    """Little shared memory in the emulated GPU, so that problems of some dozen columns take every route already."""
+    monkeypatch.setitem(standin.PROPERTIES, "sharedMemPerBlock", 32 << 10)
+    monkeypatch.setitem(standin.PROPERTIES, "sharedMemPerBlockOptin", 32 << 10)
+
+
+@pytest.fixture
 def native():
     """The compiled module itself."""
     require("cpp")

@@ -241,6 +241,25 @@ def test_a_shared_matrix_is_not_copied(emulated):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_teams_of_many_warps(emulated, dtype):
+    """What the emulated GPU of the conformance tests has no room for: eight warps on one SVD in shared memory."""
+    for n, d in ((70, 66), (66, 70)):
+        X, y = problem(n, d, batch=(2,), dtype=dtype)
+        X = deficient(X)
+        for call in (
+            lambda X, y, **o: genkern.lstsq(X, y, **o).coef,
+            lambda X, y, **o: genkern.ridge_path(X, y, [0.5], **o),
+        ):
+            found, launches, _ = logged(lambda call=call, X=X, y=y: call(X, y, backend="cupy"))
+            assert not set(launches) & LARGE
+            expected = call(X, y, backend="reference")
+            for item in range(2):
+                s = np.linalg.svd(X[item].astype(float), compute_uv=False)
+                atol = LSTSQ_FORWARD * unit(dtype, n, d) * (s[0] / s[-1 - item]) ** 2 * np.abs(expected[item]).max()
+                np.testing.assert_allclose(found[item], expected[item], rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_graded_and_extreme_matrices(emulated, dtype):
     """Singular values of the Jacobi kernel where its norms follow rotations over many orders of magnitude."""
     rng = np.random.default_rng(3)

@@ -9,6 +9,7 @@
 //   status (items); x_stride and y_stride are elements from item to item, 0 for a shared matrix.
 // Cost: 2 l m^2 - 2 m^3 / 3 flops, m = min(n, d), l = max(n, d), as few as Householder QR needs; it reads X once and y
 //   twice (the second time from cache) and writes coef once, sizeof(T) (l m + 2 n k + d k) bytes at most. m barriers.
+// 16-byte loads: least_squares_qr
 // Numerics: backward stable; no Gram matrix is formed. Arithmetic in T, decisions in float64.
 // Source: Golub & Van Loan, Matrix Computations, 5.2, 5.3, 5.6; Demmel & Higham 1993 for n < d.
 #include "cuda/least_squares_factor.hpp"

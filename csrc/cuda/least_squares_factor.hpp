@@ -29,23 +29,25 @@ __device__ __forceinline__ void reflect_columns(const T* v, int count, T head, T
   for (int c = 0; c < C; ++c) {
     const int column = first + c * lanes.groups;
     mine[c] = column < columns;
-    from[c] = mine[c] ? rest + static_cast<long long>(column) * ld_rest : v;  // v: read by all, written by none
-    sum[c] = mine[c] && lanes.row == 0 ? head * top[static_cast<long long>(column) * ld_top] : T(0);
+    from[c] = mine[c] ? rest + column * ld_rest : v;  // v: read by all, written by none
+    sum[c] = mine[c] && lanes.row == 0 ? head * top[column * ld_top] : T(0);
   }
+#pragma unroll(2)
   for (int i = lanes.row; i < count; i += lanes.count) {
     const T x = v[i];
     for (int c = 0; c < C; ++c) sum[c] = fma(x, from[c][i], sum[c]);
   }
   for (int c = 0; c < C; ++c) sum[c] = -factor * lanes_sum(sum[c], lanes.count);
   for (int c = 0; c < C; ++c) {
-    const long long column = first + c * lanes.groups;
+    const int column = first + c * lanes.groups;
     if (mine[c] && lanes.row == 0) top[column * ld_top] = fma(head, sum[c], top[column * ld_top]);
   }
+#pragma unroll(2)
   for (int i = lanes.row; i < count; i += lanes.count) {
     const T x = v[i];
     for (int c = 0; c < C; ++c)
       if (mine[c]) {
-        T* const entry = rest + static_cast<long long>(first + c * lanes.groups) * ld_rest + i;
+        T* const entry = rest + (first + c * lanes.groups) * ld_rest + i;
         *entry = fma(x, sum[c], *entry);
       }
   }
@@ -75,7 +77,7 @@ __device__ __forceinline__ void reflect(const T* v, int count, T head, T factor,
 template <class T>
 __device__ __forceinline__ void make_reflector(int lane, T* diagonal, const T* rest, int count, T* head, T* factor,
                                                T* r_inverse) {
-  constexpr T least = sizeof(T) == 8 ? T(1e-290) : T(1e-32);
+  constexpr T least = static_cast<T>(sizeof(T) == 8 ? 1e-290 : 1e-32);
   T sum = 0;
   for (int i = lane; i < count; i += 32) sum = fma(rest[i], rest[i], sum);
   sum = lanes_sum(sum);

@@ -54,7 +54,7 @@ __device__ inline int prepare(const Team& team, const JacobiProblem<T>& p, const
   factor(team, q, 0);
 
   const bool wide = p.n < p.d;
-  T* const c = p.column + static_cast<long long>(team.warp) * q.ld;
+  T* const c = p.column + team.warp * q.ld;
   GENKERN_ROLLED
   for (int r = team.warp; r < p.k; r += team.warps) {
     const Scale<T> scale(-static_cast<int>(p.y_exponents[r]));
@@ -67,7 +67,7 @@ __device__ inline int prepare(const Team& team, const JacobiProblem<T>& p, const
     for (int i = p.m + team.lane; i < p.n; i += 32) rest = fma(c[i], c[i], rest);
     rest = lanes_sum(rest);
     GENKERN_ROLLED
-    for (int i = team.lane; i < p.m; i += 32) p.projections[static_cast<long long>(r) * p.m + i] = c[i];
+    for (int i = team.lane; i < p.m; i += 32) p.projections[r * p.m + i] = c[i];
     if (team.lane == 0) p.rests[r] = rest;
     __syncwarp();
   }
@@ -75,8 +75,7 @@ __device__ inline int prepare(const Team& team, const JacobiProblem<T>& p, const
   for (int t = team.thread; t < p.m * p.m; t += team.size()) {
     const int i = t % p.m, j = t / p.m;  // entry (i, j) of G
     const T zero = 0;
-    p.g[static_cast<long long>(j) * p.ld + i] =
-        wide ? (i <= j ? q.a[j * q.ld + i] : zero) : (i >= j ? q.a[i * q.ld + j] : zero);
+    p.g[j * p.ld + i] = wide ? (i <= j ? q.a[j * q.ld + i] : zero) : (i >= j ? q.a[i * q.ld + j] : zero);
   }
   team.sync();
   return 0;
@@ -86,7 +85,7 @@ __device__ inline int prepare(const Team& team, const JacobiProblem<T>& p, const
 // call it with i = j. Squared norms stand in s and follow the rotation: xx - t xz, zz + t xz for its tangent t.
 template <class T>
 __device__ inline bool rotate(const JacobiProblem<T>& p, int i, int j, T tolerance, T least, const Lanes& lanes) {
-  T *const x = p.g + static_cast<long long>(i) * p.ld, *const z = p.g + static_cast<long long>(j) * p.ld;
+  T *const x = p.g + i * p.ld, *const z = p.g + j * p.ld;
   // Lanes without a pair read no norm, which another group may be changing.
   const T xx = i != j ? p.s[i] : T(0), zz = i != j ? p.s[j] : T(0);
   T xz = 0;
@@ -111,7 +110,7 @@ __device__ inline bool rotate(const JacobiProblem<T>& p, int i, int j, T toleran
   }
   GENKERN_ROLLED
   for (int r = lanes.row; r < p.k; r += lanes.count) {
-    T* const row = p.projections + static_cast<long long>(r) * p.m;
+    T* const row = p.projections + r * p.m;
     const T a = row[i], b = row[j];
     row[i] = fma(cosine, a, -sine * b);
     row[j] = fma(sine, a, cosine * b);
@@ -124,7 +123,7 @@ template <class T>
 __device__ inline void square_norms(const JacobiProblem<T>& p, const Lanes& lanes) {
   for (int base = 0; base < p.m; base += lanes.groups) {
     const int j = base + lanes.group;
-    const T* const x = p.g + static_cast<long long>(j) * p.ld;
+    const T* const x = p.g + j * p.ld;
     T sum = 0;
     for (int row = lanes.row; row < p.m && j < p.m; row += lanes.count) sum = fma(x[row], x[row], sum);
     sum = lanes_sum(sum, lanes.count);
@@ -168,7 +167,7 @@ __device__ inline int orthogonalize(const Team& team, const JacobiProblem<T>& p)
   for (int base = 0; base < p.m; base += lanes.groups) {
     const int j = base + lanes.group;
     if (j >= p.m) break;
-    T* const x = p.g + static_cast<long long>(j) * p.ld;
+    T* const x = p.g + j * p.ld;
     const T size = sqrt(p.s[j]), inverse = size > 0 ? 1 / size : T(0);
     for (int row = lanes.row; row < p.m; row += lanes.count) x[row] *= inverse;
   }

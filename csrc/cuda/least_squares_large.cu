@@ -5,6 +5,7 @@
 // Method: one block an item for the scales; one warp an item for the rule of device/least_squares_rank.hpp.
 // Shapes: X (items, n, d) and y (items, n, k), row-major, the scaled ones as well; r (m, m) column-major, its work 2 m.
 // Cost: X and y are read twice and written once; the rule takes m^2 to 10 m^2 flops.
+// 16-byte loads: least_squares_scale
 // Numerics: scales are powers of two, so only entries far below the largest one are rounded.
 // Source: Higham, Accuracy and Stability of Numerical Algorithms, chapter 15.
 #include "cuda/least_squares_triangle.hpp"
@@ -54,7 +55,7 @@ __device__ void check_item(const T* r, int m, const T* y, int n, int k, int long
   T *const inverse = work, *const x = work + m;
   for (int j = lane; j < m; j += 32) inverse[j] = 1 / r[static_cast<long long>(j) * m + j];
   __syncwarp();
-  const WarpTriangle<T> triangle{r, m, m, inverse, x, lane};
+  const WarpTriangle<T, long long> triangle{r, m, m, inverse, x, lane};
   const T norm2 = triangle.norm2();
   bool answers = triangle.full_rank(device::lstsq_rule<T>(rcond, longer_side), norm2) &&
                  (ridge == 0 || device::moderate(sqrt(ridge), norm2));

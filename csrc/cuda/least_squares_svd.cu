@@ -9,6 +9,7 @@
 //   projections (items, m, k); s and projections are of X 2^-exponent and y 2^-y_exponent.
 // Cost: 2 l m^2 + about 30 m^3 flops, m = min(n, d), l = max(n, d); X read twice, the second time from cache. An item
 //   that is not pending costs the read of its status.
+// 16-byte loads: least_squares_svd, least_squares_modes, least_squares_values
 // Numerics: backward stable at every scale of X, y and ridge.
 // Source: see least_squares_jacobi.hpp.
 #include "cuda/least_squares_jacobi.hpp"
@@ -79,7 +80,7 @@ struct SvdMemory {
     __syncwarp();
     multiply_column<T, false>(q, c, team.lane);
   }
-  __device__ T* own_column() const { return p.column + static_cast<long long>(team.warp) * q.ld; }
+  __device__ T* own_column() const { return p.column + team.warp * q.ld; }
 };
 
 template <class T>
@@ -124,7 +125,7 @@ __device__ void lstsq_svd(const SvdArguments<T>& given, T* memory, const double*
       T* const c = work.own_column();
       GENKERN_ROLLED
       for (int r = team.warp; r < p.k; r += team.warps) {
-        const T* const own = p.projections + static_cast<long long>(r) * m;
+        const T* const own = p.projections + r * m;
         T rest = 0;
         GENKERN_ROLLED
         for (int i = team.lane; i < m; i += 32) rest = fma(p.s[i] * own[i], p.s[i] * own[i], rest);
@@ -133,7 +134,7 @@ __device__ void lstsq_svd(const SvdArguments<T>& given, T* memory, const double*
         for (int row = team.lane; row < m; row += 32) {
           T sum = 0;
           GENKERN_ROLLED
-          for (int i = 0; i < m; ++i) sum = fma(p.g[static_cast<long long>(i) * p.ld + row], gains[i] * own[i], sum);
+          for (int i = 0; i < m; ++i) sum = fma(p.g[i * p.ld + row], gains[i] * own[i], sum);
           c[row] = sum;
         }
         __syncwarp();
@@ -187,7 +188,7 @@ __device__ void svd_modes(const SvdArguments<T>& given, T* memory, T* s, int* ex
     for (int i = team.warp; i < m && status == 0; i += team.warps) {
       const int place = place_of(p.s, p.m, i);
       GENKERN_ROLLED
-      for (int row = team.lane; row < m; row += 32) c[row] = p.g[static_cast<long long>(i) * p.ld + row];
+      for (int row = team.lane; row < m; row += 32) c[row] = p.g[i * p.ld + row];
       __syncwarp();
       work.to_basis(c);
       GENKERN_ROLLED

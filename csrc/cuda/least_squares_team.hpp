@@ -119,10 +119,10 @@ struct alignas(16) Pack {
 };
 
 // Calls use(row, column, value) for all entries of the contiguous matrix x (rows, columns), consecutive threads reading
-// consecutive memory, 16 bytes a thread where rows allow, and `ahead` such reads in flight.
-template <int ahead = 4, class T, class Use>
+// consecutive memory, 16 bytes a thread where rows allow, and two such reads in flight (four would spill registers).
+template <class T, class Use>
 __device__ __forceinline__ void each_entry(const Team& team, const T* x, int rows, int columns, const Use& use) {
-  constexpr int V = Pack<T>::size;
+  constexpr int V = Pack<T>::size, ahead = 2;
   if (columns == 0) return;
   const bool packed = columns % V == 0 && reinterpret_cast<unsigned long long>(x) % 16 == 0;
   const int width = packed ? columns / V : columns, step = team.size();

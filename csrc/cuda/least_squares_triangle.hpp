@@ -7,7 +7,8 @@
 
 namespace genkern {
 
-template <class T>
+// Index: of an entry, long long where m^2 is beyond int.
+template <class T, class Index = int>
 struct WarpTriangle {
   const T* r;
   int ld, m;
@@ -19,7 +20,7 @@ struct WarpTriangle {
   template <bool compared>
   __device__ void solve_upper(T* b) const {
     const auto entry = [&](int i, int j) {
-      const T value = r[static_cast<long long>(j) * ld + i];
+      const T value = r[static_cast<Index>(j) * ld + i];
       return compared ? fabs(value) : -value;
     };
     for (int base = (m - 1) / 32 * 32; base >= 0; base -= 32) {
@@ -48,13 +49,13 @@ struct WarpTriangle {
       const T scale = i < m ? inverse[i] : T(0);
       for (int j = 0; j < count; ++j) {
         const T value = __shfl_sync(all_lanes, own * scale, j);
-        if (lane > j && i < m) own = fma(-r[static_cast<long long>(i) * ld + base + j], value, own);
+        if (lane > j && i < m) own = fma(-r[static_cast<Index>(i) * ld + base + j], value, own);
       }
       if (i < m) b[i] = own * scale;
       __syncwarp();
       for (int below = base + 32 + lane; below < m; below += 32) {
         T sum = b[below];
-        for (int j = base; j < base + count; ++j) sum = fma(-r[static_cast<long long>(below) * ld + j], b[j], sum);
+        for (int j = base; j < base + count; ++j) sum = fma(-r[static_cast<Index>(below) * ld + j], b[j], sum);
         b[below] = sum;
       }
       __syncwarp();
@@ -81,7 +82,7 @@ struct WarpTriangle {
     for (int base = 0; base < m; base += 32) {
       const int i = base + lane;
       T sum = 0;
-      for (int j = i; j < m; ++j) sum = fma(r[static_cast<long long>(j) * ld + i], x[j], sum);
+      for (int j = i; j < m; ++j) sum = fma(r[static_cast<Index>(j) * ld + i], x[j], sum);
       __syncwarp();
       if (i < m) x[i] = sum;
       __syncwarp();
@@ -91,7 +92,7 @@ struct WarpTriangle {
     for (int base = (m - 1) / 32 * 32; base >= 0; base -= 32) {
       const int i = base + lane;
       T sum = 0;
-      for (int j = 0; j <= i && i < m; ++j) sum = fma(r[static_cast<long long>(i) * ld + j], x[j], sum);
+      for (int j = 0; j <= i && i < m; ++j) sum = fma(r[static_cast<Index>(i) * ld + j], x[j], sum);
       __syncwarp();
       if (i < m) x[i] = sum;
       __syncwarp();
@@ -103,7 +104,7 @@ struct WarpTriangle {
     T sum = 0;
     for (int j = 0; j < m; ++j)
       for (int i = lane; i <= j; i += 32) {
-        const T value = r[static_cast<long long>(j) * ld + i];
+        const T value = r[static_cast<Index>(j) * ld + i];
         sum = fma(value, value, sum);
       }
     return lanes_sum(sum);
