@@ -50,7 +50,7 @@ def random_features(
         products tend to the kernel :math:`\exp(-\|x - x'\|^2 / (2\,\text{bandwidth}^2))` times the width [2]_; or a
         function of one real number, plain Python or numba-jitted. The numba backend compiles it into the loop, once for
         a function and dtype (values that it captures are frozen then); the reference backend calls it element by
-        element; the cpp backend cannot take it.
+        element; the cpp and cupy backends cannot take it.
     seed : int, default 0
         In [0, 2^64).
     start : int, default 0
@@ -64,8 +64,8 @@ def random_features(
         Of the computation and the result; that of X by default.
     out : array (n, width), optional
         Where the result goes: C-contiguous, of the result's dtype, in the library of X, apart from X.
-    backend : {"reference", "cpp", "numba"}, optional
-        By default cpp, and numba for a function of your own.
+    backend : {"reference", "cpp", "numba", "cupy"}, optional
+        By default cpp, numba for a function of your own, and cupy for an X on a GPU.
     n_threads : int, optional
         All the cores that this process may use by default. The result does not depend on it.
 
@@ -79,8 +79,8 @@ def random_features(
     ValueError, TypeError
         For a bad argument, and for a function that numba cannot compile. What the function itself raises comes
         through.
-    BackendUnavailable
-        If the requested backend cannot run.
+    BackendUnavailable, DeviceMismatch
+        If the requested backend cannot run, or not where X lives.
 
     Notes
     -----
@@ -91,7 +91,8 @@ def random_features(
     (0, j low word, j high word, 1). These numbers are the same bits on every machine and backend; float32 ones are the
     float64 ones rounded. The products are summed over d in a fixed order (in float32 natively), which on one machine
     and backend gives the same bits for any `n_threads`, `start` and subset of rows. cpp's tanh is accurate to 2.6
-    ULP, erf to 1 (float32: 1.5), cos and sin to 1.
+    ULP, erf to 1 (float32: 1.5), cos and sin to 1. The cupy backend sums in the same order and evaluates the same
+    functions, so that its bits are those of cpp, but for cosines and sines of arguments beyond 1e6.
 
     References
     ----------

@@ -65,8 +65,8 @@ def lstsq(
         Relative cutoff >= 0 of singular values. Default ``eps * max(n, d)``, eps of the dtype.
     out : array (..., d) or (..., d, k), optional
         Memory for `coef`: C-contiguous, of the result's dtype, apart from the inputs.
-    backend : {None, "reference", "cpp", "numba"}
-        None follows the array and the machine.
+    backend : {None, "reference", "cpp", "numba", "cupy"}
+        None follows the array and the machine: arrays on a GPU go to "cupy".
     n_threads : int, optional
         Threads at most; None is every core that the process may use.
 

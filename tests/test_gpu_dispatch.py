@@ -1,7 +1,10 @@
 """Arrays on a GPU, or on its stand-in: which backend takes them, what comes back, what is refused and how."""
 
+import os
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,3 +204,16 @@ def test_a_cupy_that_breaks(monkeypatch):
     finally:
         monkeypatch.undo()
         standin._forget()
+
+
+def test_no_report_without_a_gpu():
+    """One line and the code 2; no emulated figure."""
+    if _registry.unavailable("cupy") is None:
+        pytest.skip("there is a GPU")
+    report = Path(__file__).parents[1] / "bench" / "gpu_report.py"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(report.parent), *filter(None, sys.path)])}
+    done = subprocess.run([sys.executable, str(report)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert (
+        done.stderr.startswith("gpu_report: no figures without a GPU: unavailable: ") and done.stderr.count("\n") == 1
+    )

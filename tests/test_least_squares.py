@@ -585,6 +585,8 @@ except KeyboardInterrupt:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to whole console groups")
 @pytest.mark.parametrize("function", ["lstsq", "ridge_path", "gd_path", "singular_values"])
 def test_ctrl_c(backend, function):
+    if backend == "cupy":
+        pytest.skip("a few launches do a whole call on a GPU, and each runs to its end")
     command = [sys.executable, "-c", INTERRUPTED, backend, function]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"

@@ -87,7 +87,8 @@ __device__ inline int prepare(const Team& team, const JacobiProblem<T>& p, const
 template <class T>
 __device__ inline bool rotate(const JacobiProblem<T>& p, int i, int j, T tolerance, T least, const Lanes& lanes) {
   T *const x = p.g + static_cast<long long>(i) * p.ld, *const z = p.g + static_cast<long long>(j) * p.ld;
-  const T xx = p.s[i], zz = p.s[j];
+  // Lanes without a pair read no norm, which another group may be changing.
+  const T xx = i != j ? p.s[i] : T(0), zz = i != j ? p.s[j] : T(0);
   T xz = 0;
   for (int row = lanes.row; row < p.m && i != j; row += lanes.count) xz = fma(x[row], z[row], xz);
   xz = lanes_sum(xz, lanes.count);

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
+from gpu import operators  # noqa: F401 (gives the arrays their arithmetic)
 from gpu.array import allocate, ndarray, own, unwrap, wrap
 from gpu.memory import LOG
 
