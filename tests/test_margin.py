@@ -15,8 +15,7 @@ from scipy import optimize
 from tolerances import MARGIN_CERTIFICATE, MARGIN_FORWARD, MARGIN_GAP, MARGIN_PEERS, unit
 
 import genkern
-from genkern import _registry
-from genkern import problems
+from genkern import _registry, problems
 
 DTYPES = [np.float64, np.float32]
 SHAPES = [(1, 1), (1, 5), (4, 1), (2, 3), (30, 5), (8, 40), (60, 60), (400, 12), (50, 33)]
