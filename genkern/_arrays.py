@@ -69,7 +69,7 @@ NUMPY = Library("numpy", _identity)
 
 def namespace(array: Any) -> Any:
     """NumPy or CuPy, whichever a view is of."""
-    return np if isinstance(array, np.ndarray) else _cupy()
+    return np if isinstance(array, (np.ndarray, np.generic)) else _cupy()
 
 
 def on_host(array: Any) -> np.ndarray[Any, Any]:
