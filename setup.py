@@ -6,10 +6,27 @@ GENKERN_WERROR=1         treat compiler warnings as errors
 """
 
 import os
+import shutil
 import sys
 from glob import glob
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
+
+
+class BuildPython(build_py):
+    """The sources of the CUDA kernels go into the package, which compiles them where there is a GPU."""
+
+    def run(self) -> None:
+        """Copy them beside the Python files."""
+        super().run()
+        if self.editable_mode:  # they are found in the checkout
+            return
+        for path in [*glob("csrc/cuda/*.cu"), *glob("csrc/cuda/*.hpp"), *glob("csrc/device/*.hpp")]:
+            target = os.path.join(self.build_lib, "genkern", "_csrc", *path.split("/")[1:])
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copyfile(path, target)
+
 
 ext_modules = []
 if os.environ.get("GENKERN_NO_EXTENSION", "0") in ("", "0"):
@@ -53,4 +70,4 @@ if os.environ.get("GENKERN_NO_EXTENSION", "0") in ("", "0"):
         extension.extra_compile_args += ["-Werror"]
     ext_modules.append(extension)
 
-setup(ext_modules=ext_modules)
+setup(ext_modules=ext_modules, cmdclass={"build_py": BuildPython})

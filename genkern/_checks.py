@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from genkern import _arrays
+from genkern.errors import DeviceMismatch
 
 Array = np.ndarray[Any, Any]
 MAX_THREADS = 1024
@@ -25,13 +26,22 @@ def real_arrays(**arguments: Any) -> tuple[list[Array], _arrays.Library]:
     Integers and booleans become float64. A copy is made only where the dtype changes or the memory is not addressable
     in whole elements (byte-swapped, misaligned, a field of a record).
     """
+    return _real_arrays(arguments, gpu=False)
+
+
+def device_arrays(**arguments: Any) -> tuple[list[Any], _arrays.Library]:
+    """The same for arguments that may also live on a GPU, all of them: CuPy views then."""
+    return _real_arrays(arguments, gpu=True)
+
+
+def _real_arrays(arguments: dict[str, Any], gpu: bool) -> tuple[list[Any], _arrays.Library]:
     if all(type(value) is np.ndarray and _ready(value) for value in arguments.values()):
         # Nothing to convert: most calls, and a loop over small problems feels every microsecond of checks.
         dtypes = {value.dtype for value in arguments.values()}
         if len(dtypes) == 1:
             return list(arguments.values()), _arrays.NUMPY
-    library = _arrays.library_of(arguments)
-    views = {name: _arrays.to_numpy(name, value) for name, value in arguments.items()}
+    library = _arrays.library_of(arguments, gpu=gpu)
+    views = {name: library.view(name, value) for name, value in arguments.items()}
     for name, view in views.items():
         if view.dtype.kind == "c":
             raise TypeError(f"{name} must be real, got complex dtype {view.dtype}")
@@ -51,7 +61,9 @@ def _ready(array: Array) -> bool:
     return (array.dtype == _DOUBLE or array.dtype == _SINGLE) and bool(flags.c_contiguous and flags.aligned)
 
 
-def _addressable(view: Array) -> Array:
+def _addressable(view: Any) -> Any:
+    if not isinstance(view, np.ndarray):  # CuPy has no others
+        return view
     whole = all(
         stride % view.itemsize == 0 for stride, extent in zip(view.strides, view.shape, strict=True) if extent > 1
     )
@@ -78,7 +90,10 @@ def broadcast_batch(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
 
 def broadcast(view: Array, shape: tuple[int, ...]) -> Array:
     """Read-only view of the given shape."""
-    return view if view.shape == shape else np.broadcast_to(view, shape)
+    if view.shape == shape:
+        return view
+    broadcast_view: Array = _arrays.namespace(view).broadcast_to(view, shape)
+    return broadcast_view
 
 
 def right_hand_sides(X: Array, y: Array) -> tuple[Array, bool]:
@@ -245,25 +260,28 @@ def output(
 ) -> Array:
     """Memory for the result: fresh, or the caller's `out` (C-contiguous, writeable, apart from every input)."""
     if out is None:
-        return np.empty(shape, dtype)
+        memory: Array = library.empty(shape, dtype)
+        return memory
     if isinstance(out, (list, tuple)) or not (isinstance(out, np.ndarray) or hasattr(out, "__dlpack__")):
         raise TypeError(f"out must be an array, got {type(out).__name__}")
-    out_library = _arrays.library_of({"out": out})
+    out_library = _arrays.library_of({"out": out}, gpu=True)
     if out_library.name != library.name:
         raise TypeError(f"out must be an array of {library.name} as the input is, got {out_library.name}")
+    if out_library.device != library.device:
+        raise DeviceMismatch("out must live on the device of the input, got one in host memory and one on a GPU")
     if library.name == "jax":
         raise TypeError("out must be writeable, got a JAX array (they are immutable)")
-    view = _arrays.to_numpy("out", out)
+    view: Array = library.view("out", out)
     if view.shape != shape:
         raise ValueError(f"out must have shape {shape}, got {view.shape}")
     if view.dtype != dtype:
         raise TypeError(f"out must have dtype {dtype}, got {view.dtype}")
-    if not view.flags.writeable:
+    if not getattr(view.flags, "writeable", True):  # CuPy's always are
         raise ValueError("out must be writeable, got a read-only array")
-    if not (view.flags.c_contiguous and view.flags.aligned):
+    if not (view.flags.c_contiguous and getattr(view.flags, "aligned", True)):
         raise ValueError(f"out must be C-contiguous and aligned, got strides {view.strides}")
     for name, array in inputs.items():
-        if np.may_share_memory(view, array):
+        if type(array) is type(view) and library.namespace.may_share_memory(view, array):
             raise ValueError(f"out must not overlap {name}, got arrays that share memory")
     return view
 

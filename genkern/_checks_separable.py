@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from genkern import _checks
+from genkern import _arrays, _checks
 
 Array = np.ndarray[Any, Any]
 MAX_STEP = 1e300
@@ -19,9 +19,9 @@ def labels(y: Array, X: Array) -> None:
     """Require y (..., n) of labels -1 and +1 for X (..., n, d). A NaN or an infinity is data: it spoils its item."""
     if y.ndim < 1 or y.shape[-1] != X.shape[-2]:
         raise ValueError(f"y must have shape (..., n) with n = {X.shape[-2]} as X has, got {y.shape}")
-    bad = np.isfinite(y) & (np.abs(y) != 1)
-    if bad.any():
-        raise ValueError(f"y must be -1 or +1, got {y[bad].flat[0]:g}")
+    bad = _arrays.namespace(y).isfinite(y) & (abs(y) != 1)
+    if bad.any():  # the one number that a call on a GPU waits for
+        raise ValueError(f"y must be -1 or +1, got {float(y[bad].ravel()[0]):g}")
 
 
 def increasing_counts(name: str, value: Any) -> Array:

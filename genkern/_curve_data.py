@@ -33,7 +33,7 @@ class Data:
         given = dict(zip(names, arguments, strict=True))
         if noise is not None:
             given["noise"] = noise
-        views, self.library = _checks.real_arrays(**given)
+        views, self.library = _checks.device_arrays(**given)
         X, y, X_test, y_test = views[:4]
         axes = f"(..., n, {'P' if names[0] == 'F' else 'd'})"
         _checks.minimum_axes(names[0], X, 2, axes)
@@ -69,26 +69,30 @@ class Data:
 
 
 class Measured:
-    """Memory (float64) for what the kernels measure; `extra` are axes between the batch and the ridges."""
+    """Memory (float64) for what the kernels measure; `extra` are axes between the batch and the ridges.
+
+    On a GPU where the data is on one.
+    """
 
     def __init__(self, data: Data, ridges: int, points: int, extra: tuple[int, ...] = ()) -> None:
         shape = (*data.batch, *extra, ridges, points)
+        xp = data.library.namespace
         columns = data.draws * data.k
-        self.train_risk = np.full((*shape, columns), np.nan)
-        self.test_risk = np.full((*shape, columns), np.nan)
-        self.coef_norm = np.full((*shape, columns), np.nan)
-        self.wrong = np.full((*shape, data.draws), np.nan)
-        self.bias = np.full((*shape, data.k), np.nan)
-        self.variance = np.full((*shape, data.k), np.nan)
-        self.method = np.zeros(shape, np.int8)
-        self.error = np.full(shape, np.nan)
-        self.threshold = np.full((*data.batch, *extra), np.nan)
+        self.train_risk = xp.full((*shape, columns), np.nan)
+        self.test_risk = xp.full((*shape, columns), np.nan)
+        self.coef_norm = xp.full((*shape, columns), np.nan)
+        self.wrong = xp.full((*shape, data.draws), np.nan)
+        self.bias = xp.full((*shape, data.k), np.nan)
+        self.variance = xp.full((*shape, data.k), np.nan)
+        self.method = xp.zeros(shape, np.int8)
+        self.error = xp.full(shape, np.nan)
+        self.threshold = xp.full((*data.batch, *extra), np.nan)
 
     def first(self) -> Measured:
         """Without the last axis of `extra`, which has one element."""
         found = copy.copy(self)
         batch = self.threshold.ndim - 1
-        vars(found).update({name: np.take(value, 0, axis=batch) for name, value in vars(self).items()})
+        vars(found).update({name: value.take(0, axis=batch) for name, value in vars(self).items()})
         return found
 
 
@@ -106,22 +110,24 @@ def result(
 ) -> RiskCurve:
     """The curve in the caller's library and dtype; `order` picks the points as the caller has listed them."""
     single_ridge = ridge is None or ridge.ndim == 0
+    places = data.library.namespace.asarray(order)
 
     def out(value: Array) -> Any:
         return data.library.wrap(value.astype(data.dtype, order="C"))
 
     def targets(value: Array) -> Any:
-        value = np.take(value, order, axis=value.ndim - 2)
+        value = value.take(places, axis=value.ndim - 2)
         if single_ridge:
-            value = np.squeeze(value, axis=value.ndim - 3)
+            value = value.squeeze(axis=value.ndim - 3)
         return out(value[..., 0] if data.vector else value)
 
     def mean(value: Array) -> Array:
-        return np.asarray(value.reshape(*value.shape[:-1], data.draws, data.k).mean(axis=-2))
+        averaged: Array = value.reshape(*value.shape[:-1], data.draws, data.k).mean(axis=-2)
+        return averaged
 
     def scalar(value: Array) -> Array:
-        value = np.take(value, order, axis=value.ndim - 1)
-        return np.squeeze(value, axis=value.ndim - 2) if single_ridge else value
+        value = value.take(places, axis=value.ndim - 1)
+        return value.squeeze(axis=value.ndim - 2) if single_ridge else value
 
     return RiskCurve(
         axis=axis,
@@ -132,7 +138,7 @@ def result(
         test_error=out(scalar(measured.wrong.mean(axis=-1))) if data.classify else None,
         bias=targets(measured.bias) if data.noisy else None,
         variance=targets(measured.variance) if data.noisy else None,
-        method=np.array(METHODS)[scalar(measured.method)],
+        method=np.array(METHODS)[_arrays.on_host(scalar(measured.method))],
         error=out(scalar(measured.error)),
         threshold=out(measured.threshold) if threshold else None,
         seeds=seeds if keep_seeds else None,
@@ -227,10 +233,10 @@ def _with_noise(rhs: Array, noise: Array, vector: bool) -> tuple[Array, int]:
         raise ValueError(f"noise must have shape {shape} with q >= 1, got {noise.shape}")
     q = draws.shape[-3]
     batch = _checks.broadcast_batch({"y": rhs.shape[:-2], "noise": draws.shape[:-3]})
-    noisy = np.broadcast_to(rhs[..., None, :, :], (*batch, q, n, k)) + draws
-    return np.moveaxis(noisy, -3, -2).reshape(*batch, n, q * k), q
+    noisy = _checks.broadcast(rhs[..., None, :, :], (*batch, q, n, k)) + draws
+    return noisy.swapaxes(-3, -2).reshape(*batch, n, q * k), q
 
 
 def _plain(view: Array, shape: tuple[int, ...]) -> Array:
     """float64, each item contiguous; batch axes may be broadcast."""
-    return _checks.broadcast(np.ascontiguousarray(view, dtype=np.float64), shape)
+    return _checks.broadcast(_arrays.namespace(view).ascontiguousarray(view, dtype=np.float64), shape)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from genkern import _checks, _curve_data
+from genkern import _arrays, _checks, _curve_data
 from genkern._risk_curve import RiskCurve
 from genkern.least_squares import gd_path, ridge_path, singular_values
 
@@ -55,11 +55,15 @@ def ridge_curve(
     values = np.atleast_1d(_curve_data.ridge_values(ridges, "ridges"))
 
     def path(X: Array, rhs: Array, part: slice) -> Array:
-        return np.asarray(ridge_path(X, rhs, values[part], rcond=rcond, backend=backend, n_threads=n_threads))
+        coef: Array = ridge_path(X, rhs, values[part], rcond=rcond, backend=backend, n_threads=n_threads)
+        return coef
 
     def slope(s: Array) -> Array:  # d(gain)/d(s) relative to gain / s_max, at its largest over the modes
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(s[..., None] > 0, s[..., :1, None] * s[..., None] / (s[..., None] ** 2 + values), 0.0)
+            xp = _arrays.namespace(s)
+            modes = s[..., None]
+            gain: Array = xp.where(modes > 0, s[..., :1, None] * modes / (modes**2 + xp.asarray(values)), 0.0)
+            return gain
 
     data = _curve_data.Data(("X", "y", "X_test", "y_test"), (X, y, X_test, y_test), noise, classify)
     return _measure(data, "ridge", values, path, slope, rcond, progress, backend, n_threads)
@@ -112,17 +116,18 @@ def epoch_curve(
     values = np.atleast_1d(_checks.step_counts("steps", steps, infinite=not nesterov))
 
     def path(X: Array, rhs: Array, part: slice) -> Array:
-        return np.asarray(
-            gd_path(
-                X, rhs, values[part], step_size=step_size, momentum=momentum, nesterov=nesterov, rcond=rcond,
-                backend=backend, n_threads=n_threads,
-            )
+        coef: Array = gd_path(
+            X, rhs, values[part], step_size=step_size, momentum=momentum, nesterov=nesterov, rcond=rcond,
+            backend=backend, n_threads=n_threads,
         )  # fmt: skip
+        return coef
 
     def slope(s: Array) -> Array:  # a filter of at most min(1, k s^2 / s_max^2): the smallest modes count once reached
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            reached = np.minimum(1.0, (s / s[..., :1])[..., None] ** 2 * np.maximum(values, 1.0))
-            return np.where(s[..., None] > 0, s[..., :1, None] / s[..., None] * reached, 0.0)
+            xp = _arrays.namespace(s)
+            reached = xp.minimum(1.0, (s / s[..., :1])[..., None] ** 2 * xp.asarray(np.maximum(values, 1.0)))
+            gain: Array = xp.where(s[..., None] > 0, s[..., :1, None] / s[..., None] * reached, 0.0)
+            return gain
 
     data = _curve_data.Data(("X", "y", "X_test", "y_test"), (X, y, X_test, y_test), noise, classify)
     return _measure(data, "step", values, path, slope, rcond, progress, backend, n_threads)
@@ -145,10 +150,13 @@ def _measure(
     columns = data.rhs.shape[-1]
     together = max(1, _BYTES // (8 * max(1, d * columns * int(np.prod(data.batch)))))
     rhs = data.rhs.astype(data.dtype)
-    s = np.asarray(singular_values(data.X, backend=backend, n_threads=n_threads), dtype=np.float64)
+    xp = data.library.namespace
+    s = singular_values(data.X, backend=backend, n_threads=n_threads).astype(np.float64)
     cut = _checks.cutoff(rcond, data.dtype, n, d)
-    s = np.where(s > cut * s[..., :1], s, 0.0) if s.shape[-1] else s
-    condition = slope(s).max(axis=-2, initial=0.0)  # (..., t)
+    if s.shape[-1]:
+        condition = xp.maximum(slope(xp.where(s > cut * s[..., :1], s, 0.0)).max(axis=-2), 1.0)  # (..., t)
+    else:
+        condition = xp.ones((*data.batch, values.size))
     with _curve_data.progress_hook(progress, measured.error.size, f"{axis}_curve") as hook:
         for first in range(0, values.size, together):
             part = slice(first, min(first + together, values.size))
@@ -158,13 +166,12 @@ def _measure(
                     w = coef[(*item, t)]
                     point = (*item, 0, first + t)
                     measure_point(data, item, point, measured, w)
-                    scale = np.sqrt(np.maximum(_scale(data, item), measured.test_risk[point]))
+                    scale = xp.sqrt(xp.maximum(_scale(data, item), measured.test_risk[point]))
                     with np.errstate(divide="ignore", invalid="ignore"):
-                        share = np.max(scale / np.sqrt(measured.test_risk[point]))
-                    measured.error[point] = (
-                        8 * np.finfo(data.dtype).eps * max(condition[(*item, first + t)], 1.0) * share
-                    )
-                    measured.method[point] = _curve_data.METHODS.index("svd") if np.isfinite(w).all() else 0
+                        share = (scale / xp.sqrt(measured.test_risk[point])).max()
+                        amplification = 8 * float(np.finfo(data.dtype).eps) * condition[(*item, first + t)]
+                        measured.error[point] = amplification * share
+                    measured.method[point] = xp.where(xp.isfinite(w).all(), _curve_data.METHODS.index("svd"), 0)
             if hook is not None:
                 hook(part.stop * int(np.prod(data.batch)))
     return _curve_data.result(data, measured, axis, values, np.arange(values.size), ridge=None, threshold=False)
@@ -172,7 +179,8 @@ def _measure(
 
 def _scale(data: _curve_data.Data, item: tuple[int, ...]) -> Array:
     """Mean square of the test targets, for each right-hand side."""
-    return np.asarray(np.tile(np.mean(data.targets[item] ** 2, axis=0), data.draws))
+    scale: Array = data.library.namespace.tile((data.targets[item] ** 2).mean(axis=0), data.draws)
+    return scale
 
 
 def measure_point(
@@ -181,11 +189,11 @@ def measure_point(
     """Measure coefficients w (d, q k) of one point of one curve."""
     with np.errstate(all="ignore"):
         residual = data.X[item].astype(np.float64) @ w - data.rhs[item]
-        measured.train_risk[point] = np.mean(residual**2, axis=0)
+        measured.train_risk[point] = (residual**2).mean(axis=0)
         prediction = data.X_test[item].astype(np.float64) @ w
     measure_prediction(data, item, point, measured, prediction)
     with np.errstate(all="ignore"):
-        measured.coef_norm[point] = np.linalg.norm(w, axis=0)
+        measured.coef_norm[point] = _arrays.namespace(w).linalg.norm(w, axis=0)
 
 
 def measure_prediction(
@@ -196,18 +204,17 @@ def measure_prediction(
     prediction: Array,
 ) -> None:
     """Measure predictions (m, q k) of one point of one curve."""
+    xp = _arrays.namespace(prediction)
     targets = data.targets[item]
     drawn = prediction.reshape(data.m, data.draws, data.k)
     with np.errstate(all="ignore"):
-        risk = np.mean((drawn - targets[:, None, :]) ** 2, axis=0).ravel()
-        measured.test_risk[point] = np.where(np.isfinite(risk), risk, np.nan)
+        risk = ((drawn - targets[:, None, :]) ** 2).mean(axis=0).ravel()
+        measured.test_risk[point] = xp.where(xp.isfinite(risk), risk, np.nan)
         mean = drawn.mean(axis=1)
-        measured.bias[point] = np.mean((mean - targets) ** 2, axis=0)
-        measured.variance[point] = np.mean((drawn - mean[:, None, :]) ** 2, axis=(0, 1))
-    if not np.isfinite(prediction).all():
-        return
-    if data.k == 1:
-        wrong = np.sign(drawn[..., 0]) != np.sign(targets)
-    else:
-        wrong = drawn.argmax(axis=-1) != targets.argmax(axis=-1)[:, None]
-    measured.wrong[point] = wrong.mean(axis=0)
+        measured.bias[point] = ((mean - targets) ** 2).mean(axis=0)
+        measured.variance[point] = ((drawn - mean[:, None, :]) ** 2).mean(axis=(0, 1))
+        if data.k == 1:
+            wrong = xp.sign(drawn[..., 0]) != xp.sign(targets)
+        else:
+            wrong = drawn.argmax(axis=-1) != targets.argmax(axis=-1)[:, None]
+        measured.wrong[point] = xp.where(xp.isfinite(prediction).all(), wrong.mean(axis=0), np.nan)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from genkern import _arrays
 from genkern.least_squares import singular_values
 
 Array = np.ndarray[Any, Any]
@@ -36,10 +37,10 @@ def default_step_size(
             share = 1.0 - momentum if algorithm == "heavy_ball" else 1.0
             if loss == "logistic":
                 s = singular_values(X, backend=backend, n_threads=n_threads)
-                s_max = np.asarray(s[..., 0] if s.shape[-1] else np.zeros(s.shape[:-1]), dtype=np.float64)
+                s_max = (s[..., 0] if s.shape[-1] else s.sum(axis=-1)).astype(np.float64)
                 return _reciprocal(s_max * s_max, 4.0 * share)
-            margins = y * np.sum(_plain(X) * _plain(init)[..., None, :], axis=-1)
-            return _reciprocal(_largest(X, 2.0) ** 2 * np.exp(-margins).sum(axis=-1), share)
+            margins = y * (_plain(X) * _plain(init)[..., None, :]).sum(axis=-1)
+            return _reciprocal(_largest(X, 2.0) ** 2 * _arrays.namespace(X).exp(-margins).sum(axis=-1), share)
         if algorithm == "sign":
             return _reciprocal(_largest(X, 1.0), 0.1)  # its limit misses the largest margin by O(eta)
         if algorithm == "coordinate":
@@ -51,15 +52,17 @@ def default_step_size(
 
 
 def _plain(array: Array) -> Array:
-    return np.ascontiguousarray(array, dtype=np.float64)  # one layout, one order of summation
+    plain: Array = _arrays.namespace(array).ascontiguousarray(array, dtype=np.float64)
+    return plain  # one layout, one order of summation
 
 
 def _largest(X: Array, q: float) -> Array:
-    norms = np.linalg.norm(_plain(X), ord=q, axis=-1)
-    largest: Array = norms.max(axis=-1, initial=0.0)
+    norms = _arrays.namespace(X).linalg.norm(_plain(X), ord=q, axis=-1)
+    largest: Array = norms.max(axis=-1) if norms.shape[-1] else norms.sum(axis=-1)
     return largest
 
 
 def _reciprocal(value: Array, numerator: float = 1.0) -> Array:
-    result: Array = np.where(value == 0, 1.0, numerator / np.where(value == 0, 1.0, value))
+    xp = _arrays.namespace(value)
+    result: Array = xp.where(value == 0, 1.0, numerator / xp.where(value == 0, 1.0, value))
     return result

@@ -18,16 +18,16 @@ def draw(path: LogisticPath, angle: Any = None) -> Any:
     import matplotlib
     from matplotlib.figure import Figure
 
-    steps = np.atleast_1d(_arrays.to_numpy("steps", path.steps))
+    steps = np.atleast_1d(_arrays.to_host("steps", path.steps))
     shown = steps > 0
     panels = [
-        ("log10 of the loss", _arrays.to_numpy("log_loss", path.log_loss) / np.log(10.0), "linear"),
-        ("margin", _arrays.to_numpy("margin", path.margin), "linear"),
-        ("norm of the\ncoefficients", _arrays.to_numpy("norm", path.norm), "linear"),
+        ("log10 of the loss", _arrays.to_host("log_loss", path.log_loss) / np.log(10.0), "linear"),
+        ("margin", _arrays.to_host("margin", path.margin), "linear"),
+        ("norm of the\ncoefficients", _arrays.to_host("norm", path.norm), "linear"),
     ]
     if angle is not None:
-        panels.append(("angle (rad)", _arrays.to_numpy("angle", angle), "log"))
-    exact = (_arrays.to_numpy("error", path.error) == 0).reshape(-1, len(steps))
+        panels.append(("angle (rad)", _arrays.to_host("angle", angle), "log"))
+    exact = (_arrays.to_host("error", path.error) == 0).reshape(-1, len(steps))
     with matplotlib.rc_context(plots.STYLE):
         figure = Figure(figsize=(plots.COLUMN_WIDTH, 1.3 * len(panels) + 0.4), layout="constrained")
         axes = figure.subplots(len(panels), 1, sharex=True)

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from genkern.errors import BackendUnavailable
+from genkern.errors import BackendUnavailable, DeviceMismatch
 
 BACKENDS = ("reference", "cpp", "numba", "cupy")
 
@@ -18,26 +18,31 @@ _TABLE: dict[str, dict[str, str]] = {
         "reference": "genkern._reference.least_squares",
         "cpp": "genkern._native",
         "numba": "genkern._numba.least_squares",
+        "cupy": "genkern._cupy.least_squares",
     },
     "ridge_path": {
         "reference": "genkern._reference.least_squares",
         "cpp": "genkern._native",
         "numba": "genkern._numba.least_squares",
+        "cupy": "genkern._cupy.least_squares_paths",
     },
     "gd_path": {
         "reference": "genkern._reference.least_squares",
         "cpp": "genkern._native",
         "numba": "genkern._numba.least_squares",
+        "cupy": "genkern._cupy.least_squares_paths",
     },
     "singular_values": {
         "reference": "genkern._reference.least_squares",
         "cpp": "genkern._native",
         "numba": "genkern._numba.least_squares",
+        "cupy": "genkern._cupy.least_squares",
     },
     "logistic_path": {
         "reference": "genkern._reference.logistic",
         "cpp": "genkern._native",
         "numba": "genkern._numba.logistic",
+        "cupy": "genkern._cupy.logistic",
     },
     "max_margin": {
         "reference": "genkern._reference.margin",
@@ -48,21 +53,25 @@ _TABLE: dict[str, dict[str, str]] = {
         "reference": "genkern._reference.curves",
         "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
+        "cupy": "genkern._cupy.curves",
     },
     "random_features": {
         "reference": "genkern._reference.features",
         "cpp": "genkern._native",
         "numba": "genkern._numba.features",
+        "cupy": "genkern._cupy.features",
     },
     "sample_curve": {
         "reference": "genkern._reference.curves",
         "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
+        "cupy": "genkern._cupy.curves",
     },
     "width_curve": {
         "reference": "genkern._reference.curves",
         "cpp": "genkern._native",
         "numba": "genkern._numba.curves",
+        "cupy": "genkern._cupy.curves",
     },
 }
 
@@ -88,7 +97,8 @@ def unavailable(backend: str) -> str | None:
         except ImportError as error:
             return f"numba does not import: {error}"
     elif backend == "cupy":
-        return "this version of genkern has no GPU kernels yet"
+        reason: str | None = importlib.import_module("genkern._cupy._launch").unavailable()
+        return reason
     return None
 
 
@@ -101,11 +111,26 @@ def default_backend() -> str:
     return "cpp" if importlib.util.find_spec("genkern._native") is not None else "numba"
 
 
-def resolve(function: str, backend: str | None) -> Callable[..., Any]:
-    """Implementation of a public function by a backend (None: the default one of this machine)."""
+def resolve(function: str, backend: str | None, device: int | None = None) -> Callable[..., Any]:
+    """Implementation of a public function by a backend; None follows the arrays: cupy where they live on a GPU.
+
+    `device` is the number of that GPU, None for arrays in host memory.
+    """
     if backend is not None and (not isinstance(backend, str) or backend not in BACKENDS):
         raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
-    return _implementation(function, default_backend() if backend is None else backend)
+    if backend is None:
+        backend = default_backend() if device is None else "cupy"
+    implementation = _implementation(function, backend)
+    if backend == "cupy" and device is None:
+        raise DeviceMismatch(
+            "backend='cupy' works on arrays of a GPU, got arrays in host memory: cupy.asarray(...) first"
+        )
+    if backend != "cupy" and device is not None:
+        raise DeviceMismatch(
+            f"backend={backend!r} works on arrays in host memory, got arrays on a GPU: cupy.asnumpy(...) first, or "
+            "leave backend out"
+        )
+    return implementation
 
 
 @cache
@@ -137,5 +162,7 @@ def backends() -> dict[str, str]:
             details.append(f"BLAS threads held by {switch}" if switch else "BLAS threads cannot be held")
         elif backend == "numba":
             details.append(f"numba {importlib.import_module('numba').__version__}")
+        elif backend == "cupy":
+            details += ["default of GPU arrays", importlib.import_module("genkern._cupy._launch").description()]
         report[backend] = "available" + (f" ({'; '.join(details)})" if details else "")
     return report

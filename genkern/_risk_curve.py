@@ -36,7 +36,8 @@ _FORMAT = "genkern risk curve 1"
 class RiskCurve:
     """Risks along one axis: the width, the number of samples, the ridge or the number of steps.
 
-    Arrays are of the caller's library, `method` and `values` always NumPy's. The axes of the measured arrays are
+    Arrays are of the caller's library, `method` and `values` always NumPy's, as is what the methods below make of them.
+    The axes of the measured arrays are
     ``(..., [s,] [r,] t[, k])``: batch, seeds (if a sequence was given), ridges (if a sequence was given), the curve's
     own axis, targets (if y has the axis k).
 
@@ -204,7 +205,7 @@ class RiskCurve:
     def _arrays(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
-            name: value if value is None or isinstance(value, str) else _arrays.to_numpy(name, value)
+            name: value if value is None or isinstance(value, str) else _arrays.to_host(name, value)
             for name, value in values.items()
         }
 

@@ -64,7 +64,7 @@ def width_curve(
         Algorithm; see Notes. `RiskCurve.method` tells which was used at each width.
     progress : None, bool or function
         True shows a tqdm bar; a function is called as ``progress(done, total)`` now and then, and once at the end.
-    backend : {None, "reference", "cpp", "numba"}
+    backend : {None, "reference", "cpp", "numba", "cupy"}
         None follows the array and the machine.
     n_threads : int, optional
         Threads at most; None is every core that the process may use. The result does not depend on it.
@@ -117,7 +117,7 @@ def width_curve(
     threads = _checks.threads(n_threads)
     choice = _checks.choice("method", method, _curve_data.CHOICES)
     rcond_value, unit = _curve_data.cutoff(rcond, data.dtype)
-    solve = _registry.resolve("width_curve", backend)
+    solve = _registry.resolve("width_curve", backend, data.library.device)
     measured = _curve_data.Measured(data, ridges.size, unique.size)
     with _curve_data.progress_hook(progress, measured.error.size, "width_curve") as hook:
         solve(data, unique, np.atleast_1d(ridges), rcond_value, unit, choice, measured, hook, threads)
@@ -179,7 +179,7 @@ def sample_curve(
     threads = _checks.threads(n_threads)
     choice = _checks.choice("method", method, _curve_data.CHOICES)
     rcond_value, unit = _curve_data.cutoff(rcond, data.dtype)
-    solve = _registry.resolve("sample_curve", backend)
+    solve = _registry.resolve("sample_curve", backend, data.library.device)
     measured = _curve_data.Measured(data, ridges.size, unique.size)
     with _curve_data.progress_hook(progress, measured.error.size, "sample_curve") as hook:
         solve(data, unique, np.atleast_1d(ridges), rcond_value, unit, choice, measured, hook, threads)
@@ -224,8 +224,8 @@ def random_feature_curve(
         As in `random_features`. A function of your own runs on the numba backend.
     seeds : int or sequence of int (s,)
         Seeds of the features, in [0, 2^64). A sequence adds the axis s.
-    backend : {None, "reference", "cpp", "numba"}
-        By default cpp, and numba for an activation of your own.
+    backend : {None, "reference", "cpp", "numba", "cupy"}
+        None follows the array and the machine; numba for an activation of your own.
 
     Returns
     -------
@@ -251,8 +251,8 @@ def random_feature_curve(
     threads = _checks.threads(n_threads)
     choice = _checks.choice("method", method, _curve_data.CHOICES)
     rcond_value, unit = _curve_data.cutoff(rcond, data.dtype)
-    law, backend = check_law(activation, weights, bandwidth, data.dtype, backend)
-    solve = _registry.resolve("random_feature_curve", backend)
+    law, backend = check_law(activation, weights, bandwidth, data.dtype, backend, data.library.device)
+    solve = _registry.resolve("random_feature_curve", backend, data.library.device)
     measured = _curve_data.Measured(data, ridges.size, unique.size, (len(seed_list),))
     with _curve_data.progress_hook(progress, measured.error.size, "random_feature_curve") as hook:
         solve(data, unique, seed_list, law, np.atleast_1d(ridges), rcond_value, unit, choice, measured, hook, threads)

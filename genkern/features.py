@@ -50,7 +50,7 @@ def random_features(
         products tend to the kernel :math:`\exp(-\|x - x'\|^2 / (2\,\text{bandwidth}^2))` times the width [2]_; or a
         function of one real number, plain Python or numba-jitted. The numba backend compiles it into the loop, once for
         a function and dtype (values that it captures are frozen then); the reference backend calls it element by
-        element; the cpp backend cannot take it.
+        element; the cpp and cupy backends cannot take it.
     seed : int, default 0
         In [0, 2^64).
     start : int, default 0
@@ -64,8 +64,8 @@ def random_features(
         Of the computation and the result; that of X by default.
     out : array (n, width), optional
         Where the result goes: C-contiguous, of the result's dtype, in the library of X, apart from X.
-    backend : {"reference", "cpp", "numba"}, optional
-        By default cpp, and numba for a function of your own.
+    backend : {"reference", "cpp", "numba", "cupy"}, optional
+        By default cpp, numba for a function of your own, and cupy for an X on a GPU.
     n_threads : int, optional
         All the cores that this process may use by default. The result does not depend on it.
 
@@ -79,8 +79,8 @@ def random_features(
     ValueError, TypeError
         For a bad argument, and for a function that numba cannot compile. What the function itself raises comes
         through.
-    BackendUnavailable
-        If the requested backend cannot run.
+    BackendUnavailable, DeviceMismatch
+        If the requested backend cannot run, or not where X lives.
 
     Notes
     -----
@@ -91,7 +91,8 @@ def random_features(
     (0, j low word, j high word, 1). These numbers are the same bits on every machine and backend; float32 ones are the
     float64 ones rounded. The products are summed over d in a fixed order (in float32 natively), which on one machine
     and backend gives the same bits for any `n_threads`, `start` and subset of rows. cpp's tanh is accurate to 2.6
-    ULP, erf to 1 (float32: 1.5), cos and sin to 1.
+    ULP, erf to 1 (float32: 1.5), cos and sin to 1. The cupy backend sums in the same order and evaluates the same
+    functions, so that its bits are those of cpp, but for cosines and sines of arguments beyond 1e6.
 
     References
     ----------
@@ -106,7 +107,7 @@ def random_features(
     >>> F.shape
     (2, 3)
     """
-    (view,), library = _checks.real_arrays(X=X)
+    (view,), library = _checks.device_arrays(X=X)
     if view.ndim != 2:
         raise ValueError(f"X must have shape (n, d), got {view.shape}")
     n = view.shape[0]
@@ -114,9 +115,9 @@ def random_features(
     seed = _checks.integer("seed", seed, low=0, high=_WORDS - 1)
     start = _checks.integer("start", start, low=0, high=_WORDS - width)
     result_dtype = _checks.real_dtype("dtype", dtype, view.dtype)
-    law, backend = check_law(activation, weights, bandwidth, result_dtype, backend)
+    law, backend = check_law(activation, weights, bandwidth, result_dtype, backend, library.device)
     threads = _checks.threads(n_threads)
-    implementation = _registry.resolve("random_features", backend)
+    implementation = _registry.resolve("random_features", backend, library.device)
     result = _checks.output(out, (n, width), result_dtype, library, {"X": view})
     if view.dtype != result_dtype:
         with np.errstate(over="ignore"):  # what overflows is infinite, so its row is NaN
@@ -129,21 +130,21 @@ def random_features(
         n_threads=threads,
         **law,
     )
-    return library.wrap(result) if out is None else out
+    return library.result(result, out)
 
 
 def check_law(
-    activation: Any, weights: Any, bandwidth: Any, dtype: np.dtype[Any], backend: str | None
+    activation: Any, weights: Any, bandwidth: Any, dtype: np.dtype[Any], backend: str | None, device: int | None
 ) -> tuple[dict[str, Any], str | None]:
     """The law of random features as keywords of the kernels, and the backend: numba for a function of the user's."""
     weights = _checks.choice("weights", weights, WEIGHTS)
     bandwidth = _checks.real_number("bandwidth", bandwidth, low=0.0, strict=True)
     if callable(activation):
-        backend = "numba" if backend is None else backend
-        if backend == "cpp":
+        backend = backend if backend is not None else "numba" if device is None else "cupy"
+        if backend in ("cpp", "cupy"):
             raise ValueError(
-                f"activation must be one of {', '.join(ACTIVATIONS)} with backend='cpp', got a function: "
-                "backend='numba' compiles it in"
+                f"activation must be one of {', '.join(ACTIVATIONS)} with backend={backend!r}, got a function: "
+                f"backend='numba' compiles it in{'' if backend == 'cpp' else ', for arrays in host memory'}"
             )
     else:
         activation = _checks.choice("activation", activation, ACTIVATIONS)

@@ -65,8 +65,8 @@ def lstsq(
         Relative cutoff >= 0 of singular values. Default ``eps * max(n, d)``, eps of the dtype.
     out : array (..., d) or (..., d, k), optional
         Memory for `coef`: C-contiguous, of the result's dtype, apart from the inputs.
-    backend : {None, "reference", "cpp", "numba"}
-        None follows the array and the machine.
+    backend : {None, "reference", "cpp", "numba", "cupy"}
+        None follows the array and the machine: arrays on a GPU go to "cupy".
     n_threads : int, optional
         Threads at most; None is every core that the process may use.
 
@@ -90,7 +90,7 @@ def lstsq(
     without ``jax_enable_x64`` holds float64 results (of integers, say) as float32, as all of JAX does. Cost: ``O(n
     d min(n, d))`` an item.
     """
-    (X_view, y_view), library = _checks.real_arrays(X=X, y=y)
+    (X_view, y_view), library = _checks.device_arrays(X=X, y=y)
     _checks.minimum_axes("X", X_view, 2, "(..., n, d)")
     rhs, vector = _checks.right_hand_sides(X_view, y_view)
     ridge_view = _checks.nonnegative("ridge", ridge)
@@ -102,11 +102,11 @@ def lstsq(
     columns = () if vector else (k,)
     inputs = {"X": X_view, "y": y_view, "ridge": ridge_view}
     coef = _checks.output(out, (*batch, d, *columns), X_view.dtype, library, inputs)
-    solve = _registry.resolve("lstsq", backend)
+    solve = _registry.resolve("lstsq", backend, library.device)
 
-    rank = np.empty(batch, np.int32)
-    residual_norm = np.empty((*batch, *columns), X_view.dtype)
-    status = np.empty(batch, np.int8)
+    rank = library.empty(batch, np.int32)
+    residual_norm = library.empty((*batch, *columns), X_view.dtype)
+    status = library.empty(batch, np.int8)
     solve(
         _checks.broadcast(X_view, (*batch, n, d)),
         _checks.broadcast(rhs, (*batch, n, k)),
@@ -119,7 +119,7 @@ def lstsq(
         threads,
     )
     return LstsqResult(
-        library.wrap(coef) if out is None else out,
+        library.result(coef, out),
         library.wrap(rank),
         library.wrap(residual_norm),
         library.wrap(status),
@@ -168,7 +168,7 @@ def ridge_path(
     ridge_values = _checks.nonnegative("ridges", ridges)
     _checks.at_most_one_axis("ridges", ridge_values)
     path = _Path(X, y, ridge_values, rcond, out, n_threads, own={"ridges": ridge_values})
-    solve = _registry.resolve("ridge_path", backend)
+    solve = _registry.resolve("ridge_path", backend, path.library.device)
     solve(path.X, path.rhs, np.atleast_1d(ridge_values), path.cutoff, path.coef, path.threads)
     return path.result()
 
@@ -247,14 +247,14 @@ def gd_path(
     sizes = np.array(math.nan) if step_size is None else _checks.positive("step_size", step_size)
     path = _Path(X, y, counts, rcond, out, n_threads, own={"steps": counts, "step_size": sizes}, batched=("step_size",))
     sizes = _checks.broadcast(sizes, path.batch)
-    solve = _registry.resolve("gd_path", backend)
+    solve = _registry.resolve("gd_path", backend, path.library.device)
 
-    divergent = np.empty(path.batch, np.bool_)
+    divergent = path.library.empty(path.batch, np.bool_)
     solve(
         path.X, path.rhs, np.atleast_1d(counts), sizes, beta, nesterov, path.cutoff, path.coef, divergent, path.threads
     )
     if divergent.any() and (endless or not allow_divergence):
-        item = np.unravel_index(int(np.argmax(divergent)), path.batch)
+        item = np.unravel_index(int(divergent.argmax()), path.batch)
         s_max = float(singular_values(path.X[item], backend=backend, n_threads=path.threads)[0])
         limit = (4.0 / 3.0 if nesterov else 2.0 * (1.0 + beta)) / s_max / s_max
         _checks.divergent_step_size(float(sizes[item]), limit, tuple(int(i) for i in item), endless)
@@ -283,12 +283,12 @@ def singular_values(X: Any, *, out: Any = None, backend: str | None = None, n_th
     ValueError, TypeError, BackendUnavailable, DeviceMismatch
         As in `lstsq`.
     """
-    (view,), library = _checks.real_arrays(X=X)
+    (view,), library = _checks.device_arrays(X=X)
     _checks.minimum_axes("X", view, 2, "(..., n, d)")
     threads = _checks.threads(n_threads)
     s = _checks.output(out, (*view.shape[:-2], min(view.shape[-2:])), view.dtype, library, {"X": view})
-    _registry.resolve("singular_values", backend)(view, s, threads)
-    return library.wrap(s) if out is None else out
+    _registry.resolve("singular_values", backend, library.device)(view, s, threads)
+    return library.result(s, out)
 
 
 class _Path:
@@ -305,7 +305,7 @@ class _Path:
         own: dict[str, Array],
         batched: tuple[str, ...] = (),
     ) -> None:
-        (X_view, y_view), self.library = _checks.real_arrays(X=X, y=y)
+        (X_view, y_view), self.library = _checks.device_arrays(X=X, y=y)
         _checks.minimum_axes("X", X_view, 2, "(..., n, d)")
         rhs, vector = _checks.right_hand_sides(X_view, y_view)
         n, d = X_view.shape[-2:]
@@ -323,4 +323,4 @@ class _Path:
 
     def result(self) -> Any:
         """The coefficients in the caller's library, or the caller's own `out`."""
-        return self.library.wrap(self._memory) if self._out is None else self._out
+        return self.library.result(self._memory, self._out)

@@ -59,16 +59,17 @@ class LogisticPath:
 
     def angle(self, direction: Any) -> Any:
         """Angle in radians between the iterates and a direction (..., d): array (..., t); NaN for a zero vector."""
-        (coef, to), library = _checks.real_arrays(coef=self.coef, direction=direction)
+        (coef, to), library = _checks.device_arrays(coef=self.coef, direction=direction)
+        xp = library.namespace
         if to.ndim < 1 or to.shape[-1] != coef.shape[-1]:
             raise ValueError(f"direction must have shape (..., d) with d = {coef.shape[-1]}, got {to.shape}")
         if np.ndim(self.steps):
             to = to[..., None, :]
         _checks.broadcast_batch({"coef": coef.shape[:-1], "direction": to.shape[:-1]})
         with np.errstate(invalid="ignore", divide="ignore"):
-            u, v = (a / np.linalg.norm(a, axis=-1, keepdims=True) for a in (coef, to))
+            u, v = (a / xp.linalg.norm(a, axis=-1, keepdims=True) for a in (coef, to))
             # The arc cosine of the inner product would lose half the digits of a small angle.
-            return library.wrap(2 * np.arctan2(np.linalg.norm(u - v, axis=-1), np.linalg.norm(u + v, axis=-1)))
+            return library.wrap(2 * xp.arctan2(xp.linalg.norm(u - v, axis=-1), xp.linalg.norm(u + v, axis=-1)))
 
     def plot(self, direction: Any = None) -> Any:
         """Loss, margin, norm and, with a direction, the angle to it, over steps: a `matplotlib.figure.Figure`."""
@@ -119,7 +120,7 @@ def logistic_path(
         A loss of your own has no default.
     loss : {"logistic", "exponential"} or pair of functions
         Or ``(l, l')`` of the margin u, decreasing, plain Python or numba-jitted functions of one number. The numba
-        backend (the default then) compiles them in, the reference backend calls them, the cpp backend cannot.
+        backend (the default then) compiles them in, the reference backend calls them, cpp and cupy cannot.
     algorithm : str
         With ``g = -grad L(w)``, ``q = -grad log L(w)``, and t = 1, 2, ... the number of the step:
 
@@ -141,7 +142,8 @@ def logistic_path(
     method : {"auto", "exact", "continued"}
         "exact" runs every step. "continued" runs as many as it needs to estimate its error, then follows the modified
         differential equation of gradient descent in log t (see Notes); for ``gd`` with a built-in loss only. "auto" is
-        "exact" up to 16384 steps, or as many as 2e9 flops allow, and for whatever cannot be continued.
+        "exact" up to 16384 steps, or as many as 2e9 flops allow, and for whatever cannot be continued. On a GPU nothing
+        is continued: more steps than these need "exact" there.
     init : array (..., d), optional
         Where to start, 0 by default.
     rtol : float
@@ -151,7 +153,7 @@ def logistic_path(
         True shows a bar (needs tqdm); a function is called now and then with the share of the work that is done.
     out : array (..., t, d), optional
         Memory for `coef`: C-contiguous, of the result's dtype, apart from the inputs.
-    backend : {None, "reference", "cpp", "numba"}
+    backend : {None, "reference", "cpp", "numba", "cupy"}
         None follows the array and the machine.
     n_threads : int, optional
         Threads at most; None is every core that the process may use.
@@ -194,13 +196,13 @@ def logistic_path(
     (2, 2)
     """
     given = {"X": X} if init is None else {"X": X, "init": init}
-    views, library = _checks.real_arrays(**given, y=y)
-    dtype = _checks.real_arrays(**given)[0][0].dtype  # labels of integers do not make float32 data float64
+    views, library = _checks.device_arrays(**given, y=y)
+    dtype = _checks.device_arrays(**given)[0][0].dtype  # labels of integers do not make float32 data float64
     X_view, *_, y_view = (view.astype(dtype, copy=False) for view in views)
     _checks.minimum_axes("X", X_view, 2, "(..., n, d)")
     n, d = X_view.shape[-2:]
     _checks_separable.labels(y_view, X_view)
-    start = np.zeros(d, dtype) if init is None else views[1].astype(dtype, copy=False)
+    start = library.namespace.zeros(d, dtype) if init is None else views[1].astype(dtype, copy=False)
     if start.ndim < 1 or start.shape[-1] != d:
         raise ValueError(f"init must have shape (..., d) with d = {d}, got {start.shape}")
     counts = _checks_separable.increasing_counts("steps", steps)
@@ -230,9 +232,17 @@ def logistic_path(
     if not isinstance(rule, str):
         if step_size is None:
             raise ValueError("step_size must be given with a loss of your own, got None")
-        backend = "numba" if backend is None else backend
-        if backend == "cpp":
-            raise BackendUnavailable("backend='cpp' cannot run: a loss of your own needs numba, which compiles it in")
+        backend = backend if backend is not None else "numba" if library.device is None else "cupy"
+        if backend in ("cpp", "cupy"):
+            raise BackendUnavailable(
+                f"backend={backend!r} cannot run: a loss of your own needs numba, which compiles it in"
+                f"{'' if backend == 'cpp' else ', and arrays in host memory'}"
+            )
+    elif method == "continued" and library.device is not None:
+        raise BackendUnavailable(
+            "backend='cupy' cannot run: steps are not continued on a GPU; method='exact' runs every step there, and "
+            "arrays in host memory can be continued"
+        )
     rtol = _checks.real_number("rtol", rtol, low=0.0, strict=True)
     sizes = np.array(np.nan) if step_size is None else _checks.positive("step_size", step_size)
     shapes = {"X": X_view.shape[:-2], "y": y_view.shape[:-1], "init": start.shape[:-1], "step_size": sizes.shape}
@@ -240,14 +250,14 @@ def logistic_path(
     threads = _checks.threads(n_threads)
     inputs = {"X": X_view, "y": y_view, "init": start, "steps": counts, "step_size": sizes}
     coef = _checks.output(out, (*batch, *counts.shape, d), X_view.dtype, library, inputs)
-    solve = _registry.resolve("logistic_path", backend)
+    solve = _registry.resolve("logistic_path", backend, library.device)
     if step_size is None:
         sizes = default_step_size(X_view, y_view, start, rule, algorithm, momentum, p, backend, threads)
-    used = np.array(np.broadcast_to(sizes, batch))
+    used = _checks.broadcast(library.namespace.asarray(sizes), batch).copy()
     report, finish = _checks_separable.reporter(progress)
 
-    scalars = {name: np.empty((*batch, *counts.shape), X_view.dtype) for name in ("log_loss", "margin", "norm")}
-    error, status = np.zeros((*batch, *counts.shape)), np.empty(batch, np.int8)
+    scalars = {name: library.empty((*batch, *counts.shape), X_view.dtype) for name in ("log_loss", "margin", "norm")}
+    error, status = library.namespace.zeros((*batch, *counts.shape)), library.empty(batch, np.int8)
     long = (*batch, counts.size)
     try:
         solve(
@@ -272,10 +282,10 @@ def logistic_path(
         )
     finally:
         finish()
-    scalars["loss"] = np.exp(scalars["log_loss"])
+    scalars["loss"] = library.namespace.exp(scalars["log_loss"])
     return LogisticPath(
-        steps=library.wrap(counts),
-        coef=library.wrap(coef) if out is None else out,
+        steps=library.wrap(library.namespace.asarray(counts)),
+        coef=library.result(coef, out),
         error=library.wrap(error),
         step_size=library.wrap(used),
         status=library.wrap(status),

@@ -119,8 +119,8 @@ def max_margin(
     >>> bool(result.separable), result.coef.round(12), float(result.margin.round(6))
     (True, array([0.5, 0.5]), 1.414214)
     """
-    (X_view, y_view), library = _checks.real_arrays(X=X, y=y)
-    dtype = _checks.real_arrays(X=X)[0][0].dtype  # labels of integers do not make float32 data float64
+    (X_view, y_view), library = _checks.device_arrays(X=X, y=y)
+    dtype = _checks.device_arrays(X=X)[0][0].dtype  # labels of integers do not make float32 data float64
     X_view, y_view = X_view.astype(dtype, copy=False), y_view.astype(dtype, copy=False)
     _checks.minimum_axes("X", X_view, 2, "(..., n, d)")
     _checks_separable.labels(y_view, X_view)
@@ -129,15 +129,15 @@ def max_margin(
     limit = 100 + 10 * (n + d) if max_iter is None else _checks.integer("max_iter", max_iter, low=1, high=2**62)
     batch = _checks.broadcast_batch({"X": X_view.shape[:-2], "y": y_view.shape[:-1]})
     threads = _checks.threads(n_threads)
-    solve = _registry.resolve("max_margin", backend)
+    solve = _registry.resolve("max_margin", backend, library.device)
 
-    coef = np.empty((*batch, d), X_view.dtype)
-    margin = np.empty(batch, X_view.dtype)
-    dual = np.empty((*batch, n), X_view.dtype)
-    support = np.empty((*batch, n), np.bool_)
-    gap = np.empty(batch)
-    separable = np.empty(batch, np.bool_)
-    status = np.empty(batch, np.int8)
+    coef = library.empty((*batch, d), X_view.dtype)
+    margin = library.empty(batch, X_view.dtype)
+    dual = library.empty((*batch, n), X_view.dtype)
+    support = library.empty((*batch, n), np.bool_)
+    gap = library.empty(batch, np.float64)
+    separable = library.empty(batch, np.bool_)
+    status = library.empty(batch, np.int8)
     solve(
         _checks.broadcast(X_view, (*batch, n, d)),
         _checks.broadcast(y_view, (*batch, n)),

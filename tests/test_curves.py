@@ -8,6 +8,7 @@ import time
 import fresh
 import numpy as np
 import pytest
+from gpu.standin import to_gpu
 
 import genkern
 
@@ -120,11 +121,10 @@ def test_sample_curve(backend):
 
 @pytest.mark.parametrize("activation", ["relu", "rff", "identity", lambda x: x / (1.0 + x * x)])
 def test_random_feature_curve(backend, activation):
-    if callable(activation) and backend == "cpp":
+    if callable(activation) and backend in ("cpp", "cupy"):
+        X, y = np.ones((2, 2)), np.ones(2)
         with pytest.raises(ValueError, match="activation must be one of"):
-            genkern.random_feature_curve(
-                np.ones((2, 2)), np.ones(2), np.ones((2, 2)), np.ones(2), widths=3, activation=activation, backend="cpp"
-            )
+            genkern.random_feature_curve(X, y, X, y, widths=3, activation=activation, backend=backend)
         return
     rng = np.random.default_rng(0)
     X, X_test, y, y_test = (rng.standard_normal(shape) for shape in ((2, N, 5), (2, M, 5), (2, N), (2, M)))
@@ -281,6 +281,7 @@ LONG = """
 import numpy as np, genkern
 rng = np.random.default_rng(0)
 X, y = rng.standard_normal((600, 20)), rng.standard_normal(600)
+{moved}
 print("started", flush=True)
 try:
     genkern.random_feature_curve(X, y, X, y, widths=[10**6], seeds={seeds}, backend={backend!r})
@@ -293,9 +294,8 @@ except KeyboardInterrupt:
 def test_ctrl_c_stops_a_long_curve(backend, seeds):
     if backend == "reference":
         pytest.skip("plain NumPy: Python handles the signal")
-    process = subprocess.Popen(
-        [sys.executable, "-c", LONG.format(seeds=seeds, backend=backend)], stdout=subprocess.PIPE, text=True
-    )
+    code = LONG.format(seeds=seeds, backend=backend, moved=to_gpu("X", "y") if backend == "cupy" else "")
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "started\n"
         time.sleep(1.5)

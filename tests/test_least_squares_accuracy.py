@@ -20,6 +20,7 @@ from tolerances import (
 
 import genkern
 
+pytestmark = pytest.mark.usefixtures("small_emulated_gpu")
 DTYPES = [np.float64, np.float32]
 
 

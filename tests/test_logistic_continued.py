@@ -4,11 +4,28 @@ from functools import cache
 
 import numpy as np
 import pytest
-from conftest import require
+from conftest import BACKENDS, require
 from logistic_problems import PROBLEMS
 from scipy import optimize
 
 import genkern
+
+
+@pytest.fixture(params=[name for name in BACKENDS if name != "cupy"])
+def backend(request):
+    """Every backend that continues; the last one is below."""
+    require(request.param)
+    return request.param
+
+
+def test_a_gpu_continues_nothing_and_says_so(cupy):
+    X, y = cupy.asarray(np.eye(2)), cupy.asarray(np.ones(2))
+    for options in ({"method": "continued"}, {"steps": 1e30}, {"steps": 1e9, "backend": "cupy"}):
+        with pytest.raises(genkern.errors.BackendUnavailable, match="steps are not continued on a GPU; method='exact'"):
+            genkern.logistic_path(X, y, **({"steps": 10, "step_size": 1.0} | options))
+    with pytest.raises(ValueError, match=r"^steps must be below 2\^53"):
+        genkern.logistic_path(X, y, 1e30, step_size=1.0, method="exact")
+
 
 # Real steps: 10^6 of the compiled kernel, which sums with compensation (a plain sum drifts by 1e-13 and more by then).
 STEPS = (1e4, 1e5, 1e6)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 THREADS = int(os.environ.get("GENKERN_BENCH_THREADS", "2"))
 REPEATS = 5
 
@@ -23,6 +25,39 @@ def set_threads(threads: int) -> None:
     _limits = threadpool_limits(threads)  # kept: the limits last as long as nobody restores them
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
+
+
+def place(backend: str, *arrays: Any) -> tuple[Any, ...]:
+    """The arrays where genkern's backend works: for "cupy" copies on the GPU, made before anything is timed."""
+    import genkern
+
+    state = genkern.backends()[backend]
+    if not state.startswith("available"):
+        raise ImportError(state)
+    if backend != "cupy":
+        return arrays
+    import cupy
+
+    return tuple(cupy.asarray(array) for array in arrays)
+
+
+def finished(backend: str, call: Callable[[], Any]) -> Callable[[], Any]:
+    """The call; for "cupy" one that returns when the GPU is done, with the result still there."""
+    if backend != "cupy":
+        return call
+    import cupy
+
+    def synchronised() -> Any:
+        result = call()
+        cupy.cuda.get_current_stream().synchronize()
+        return result
+
+    return synchronised
+
+
+def host(result: Any) -> np.ndarray[Any, Any]:
+    """A result as NumPy's array, also one of CuPy."""
+    return result.get() if type(result).__module__.startswith("cupy") else np.asarray(result)
 
 
 def seconds(call: Callable[[], Any], *, at_least: float = 0.0) -> float:

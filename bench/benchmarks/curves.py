@@ -18,7 +18,7 @@ import numpy as np
 
 import genkern
 
-from .common import THREADS, median_seconds, set_threads
+from .common import THREADS, finished, host, median_seconds, place, set_threads
 
 Array = np.ndarray[Any, Any]
 Call = Callable[[int], Array]
@@ -58,7 +58,7 @@ SIZES = {
     "seeds": Size(100, 1000, 400, seeds=200),
 }
 STREAMED = {"small": Size(50, 100, 2000), "long": Size(500, 1000, 100_000)}
-OURS = ("cpp", "numba", "reference")
+OURS = ("cpp", "numba", "reference", "cupy")
 
 
 @dataclass
@@ -136,11 +136,12 @@ def _scipy_gelsy(F: Array, y: Array) -> Array:
 
 def curve(data: Problem, size: Size, backend: str, threads: int) -> Callable[[], Array]:
     """A call that returns genkern's test risks (seeds, widths)."""
-    if not genkern.backends()[backend].startswith("available"):
-        raise ImportError(genkern.backends()[backend])
     widths = size.widths
-    arguments = (data.F, data.y, data.F_test, data.y_test)
-    return lambda: genkern.width_curve(*arguments, widths=widths, backend=backend, n_threads=threads).test_risk
+    arguments = place(backend, data.F, data.y, data.F_test, data.y_test)
+    return finished(
+        backend,
+        lambda: genkern.width_curve(*arguments, widths=widths, backend=backend, n_threads=threads).test_risk,
+    )
 
 
 def streamed(size: Size, backend: str | None = None) -> Array:
@@ -148,9 +149,8 @@ def streamed(size: Size, backend: str | None = None) -> Array:
     rng = np.random.Generator(np.random.PCG64([20261124, size.n, size.m]))
     X, X_test = rng.standard_normal((size.n, 64)), rng.standard_normal((size.m, 64))
     y, y_test = np.sin(X[:, 0]) + rng.standard_normal(size.n) / 4, np.sin(X_test[:, 0])
-    return genkern.random_feature_curve(
-        X, y, X_test, y_test, widths=size.widths, backend=backend, n_threads=THREADS
-    ).test_risk
+    arguments = (X, y, X_test, y_test) if backend is None else place(backend, X, y, X_test, y_test)
+    return genkern.random_feature_curve(*arguments, widths=size.widths, backend=backend, n_threads=THREADS).test_risk
 
 
 PEERS: dict[str, Callable[[Problem, int], Call]] = {
@@ -198,14 +198,14 @@ class WidthCurve:
     def track_error(self, size: str, dtype: str, backend: str) -> float:
         if self.solve is not None:
             return relative_error(self.data, self.size, self.solve)
-        risks = self.call()
+        risks = host(self.call())
         return relative_error(self.data, self.size, lambda width: risks[:, self.widths.index(width)])
 
 
 class StreamedCurve:
     """Every width of random features that are made block by block: memory is independent of P."""
 
-    params = (list(STREAMED), ["cpp", "numba"])
+    params = (list(STREAMED), ["cpp", "numba", "cupy"])
     param_names = ("size", "backend")
     timeout = 600
 

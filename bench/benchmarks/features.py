@@ -14,7 +14,7 @@ from scipy import special
 
 import genkern
 
-from .common import THREADS, median_seconds, set_threads
+from .common import THREADS, finished, host, median_seconds, place, set_threads
 
 Array = np.ndarray[Any, Any]
 Call = Callable[[], tuple[Any, Callable[[], Array]]]
@@ -33,7 +33,7 @@ def problem(n: int, d: int, dtype: str) -> Array:
 def relative_error(X: Array, features: Any, weights: Array, activation: str) -> float:
     """Largest error over the largest feature, against float64 products of the same weights."""
     exact = EXACT[activation](X.astype(np.float64) @ weights.astype(np.float64) / np.sqrt(X.shape[1]))
-    return float(np.abs(np.asarray(features) - exact).max() / np.abs(exact).max())
+    return float(np.abs(host(features) - exact).max() / np.abs(exact).max())
 
 
 def _genkern(backend: str) -> Callable[[Array, int, str], Call]:
@@ -43,9 +43,13 @@ def _genkern(backend: str) -> Callable[[Array, int, str], Call]:
             unit = np.sqrt(rows) * np.eye(X.shape[1], int(rows), dtype=X.dtype)
             return genkern.random_features(unit, width, activation="identity")
 
-        return lambda: (
-            genkern.random_features(X, width, activation=activation, backend=backend, n_threads=THREADS),
-            weights,
+        (there,) = place(backend, X)
+        return finished(
+            backend,
+            lambda: (
+                genkern.random_features(there, width, activation=activation, backend=backend, n_threads=THREADS),
+                weights,
+            ),
         )
 
     return make
@@ -99,7 +103,7 @@ def _jax(X: Array, width: int, activation: str) -> Call:
 
 
 PEERS = {"numpy": _numpy, "torch": _torch, "jax": _jax}
-OURS = ("cpp", "numba", "reference")
+OURS = ("cpp", "numba", "reference", "cupy")
 BACKENDS = {backend: _genkern(backend) for backend in OURS} | PEERS
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from .common import THREADS, median_seconds, set_threads
+from .common import THREADS, finished, host, median_seconds, place, set_threads
 
 Array = np.ndarray[Any, Any]
 Call = Callable[[], Any]
 
 # (items, n, d): steps of one call, which takes the fastest peer a tenth of a second or more.
 SIZES = {(1000, 32, 8): 500, (256, 100, 20): 500, (1, 200, 1000): 10000, (1, 569, 31): 10000}
-OURS = ("cpp", "numba", "reference")
+OURS = ("cpp", "numba", "reference", "cupy")
 FAR = 1e7
 
 
@@ -44,11 +44,9 @@ def _genkern(backend: str) -> Callable[[Array, Array, int, int], Call]:
     def make(Z: Array, eta: Array, steps: int, threads: int) -> Call:
         import genkern
 
-        if not genkern.backends()[backend].startswith("available"):
-            raise ImportError(genkern.backends()[backend])
-        labels = np.ones(Z.shape[:2], Z.dtype)
+        points, labels = place(backend, Z, np.ones(Z.shape[:2], Z.dtype))
         options: dict[str, Any] = {"step_size": eta, "method": "exact", "backend": backend, "n_threads": threads}
-        return lambda: genkern.logistic_path(Z, labels, steps, **options).coef
+        return finished(backend, lambda: genkern.logistic_path(points, labels, steps, **options).coef)
 
     return make
 
@@ -135,14 +133,14 @@ class GradientDescent:
 
     def track_error(self, size: str, dtype: str, backend: str) -> float:
         exact = plain_loop(self.Z[0].astype(np.float64), float(self.eta[0]), self.steps)
-        found = np.asarray(self.call())[0]
+        found = host(self.call())[0]
         return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
 
 
 class FarSteps:
     """The state after 10^7 steps of one separable problem, n = 30, d = 5: continued, or every step run by a peer."""
 
-    params = (["cpp", "numba", "reference", "cpp-exact", "jax"],)
+    params = (["cpp", "numba", "reference", "cpp-exact", "cupy-exact", "jax"],)
     param_names = ("backend",)
     timeout = 300
     number = 1
@@ -161,10 +159,10 @@ class FarSteps:
                 self.call = _jax(self.Z, np.array([eta]), int(FAR), THREADS)
             else:
                 _genkern(ours)(self.Z, np.array([eta]), 1, THREADS)()  # is it there?
-                labels, method = np.ones((1, 30)), "exact" if backend.endswith("exact") else "continued"
-                self.call = lambda: (
-                    genkern.logistic_path(self.Z, labels, FAR, step_size=eta, method=method, backend=ours).coef
-                )
+                method = "exact" if backend.endswith("exact") else "continued"
+                points, labels = place(ours, self.Z, np.ones((1, 30)))
+                options = {"step_size": eta, "method": method, "backend": ours}
+                self.call = finished(ours, lambda: genkern.logistic_path(points, labels, FAR, **options).coef)
         except ImportError as error:
             raise NotImplementedError(f"{backend}: {error}") from error
         self.exact = lambda: genkern.logistic_path(self.Z, np.ones((1, 30)), FAR, step_size=eta, method="exact").coef
@@ -175,7 +173,7 @@ class FarSteps:
 
     def track_error(self, backend: str) -> float:
         exact = self.exact()
-        return float(np.linalg.norm(np.asarray(self.call()) - exact) / np.linalg.norm(exact))
+        return float(np.linalg.norm(host(self.call()) - exact) / np.linalg.norm(exact))
 
 
 GradientDescent.track_ns_per_step.unit = "ns"  # type: ignore[attr-defined]

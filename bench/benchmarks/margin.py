@@ -14,7 +14,7 @@ import numpy as np
 import genkern
 from genkern import problems
 
-from .common import THREADS, median_seconds, set_threads
+from .common import THREADS, finished, host, median_seconds, place, set_threads
 
 Array = np.ndarray[Any, Any]
 DATA = ("digits-01", "digits-38", "digits-49", "breast-cancer")
@@ -71,7 +71,7 @@ def _nnls(Z: Array) -> Array:
 
 
 PEERS: dict[str, Callable[[Array], Array]] = {"daqp": _daqp, "quadprog": _quadprog, "scipy-nnls": _nnls}
-OURS = ("cpp", "numba", "reference")
+OURS = ("cpp", "numba", "reference", "cupy")
 BACKENDS = [*OURS, *PEERS]
 
 
@@ -90,6 +90,9 @@ class _Margin:
         else:
             self.call = lambda: genkern.max_margin(X, y, backend=backend, n_threads=THREADS).coef
         try:
+            if backend == "cupy":
+                points, labels = place(backend, X, y)
+                self.call = finished(backend, lambda: genkern.max_margin(points, labels).coef)
             self.call()
         except (ImportError, genkern.errors.BackendUnavailable) as error:
             raise NotImplementedError(f"{backend}: {error}") from error
@@ -99,7 +102,7 @@ class _Margin:
         """Relative error of the first problem, against the definition, whose gap proves it."""
         first = (0,) * (self.X.ndim - 2)
         exact = genkern.max_margin(self.X[first], self.y[first], backend="reference").coef
-        return float(np.linalg.norm(self.call()[first] - exact) / np.linalg.norm(exact))
+        return float(np.linalg.norm(host(self.call())[first] - exact) / np.linalg.norm(exact))
 
     def track_error(self, data: str, backend: str) -> float:
         return self.error()

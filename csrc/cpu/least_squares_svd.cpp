@@ -110,16 +110,9 @@ void Modes<T>::residual_norms(const MatrixView<const T>& X, T* norms) {
 
 template <class T>
 int ridge_gains(const Modes<T>& modes, double ridge, double* gains) {
-  int ridge_exponent = 0;
-  const double fraction = std::frexp(ridge, &ridge_exponent);
-  const int relative = ridge_exponent - 2 * modes.exponent();
-  if (ridge > 0 && relative > 600) {  // s^2 is nothing beside it, and the scaled ridge might overflow
-    for (index_t i = 0; i < modes.rank(); ++i) gains[i] = static_cast<double>(modes.scaled_s()[i]) / fraction;
-    return relative;
-  }
-  const double penalty = ridge > 0 ? PowerOfTwo(relative) * fraction : 0.0;
-  for (index_t i = 0; i < modes.rank(); ++i) gains[i] = ridge_gain(static_cast<double>(modes.scaled_s()[i]), penalty);
-  return 0;
+  const ScaledRidge scaled(ridge, modes.exponent());
+  for (index_t i = 0; i < modes.rank(); ++i) gains[i] = scaled.gain(static_cast<double>(modes.scaled_s()[i]));
+  return scaled.shift;
 }
 
 template <class T>

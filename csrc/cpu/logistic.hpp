@@ -4,12 +4,10 @@
 #include <atomic>
 #include <functional>
 
+#include "device/descent_rule.hpp"
 #include "support/view.hpp"
 
 namespace genkern {
-
-enum class MarginLoss : int { logistic, exponential };
-enum class DescentAlgorithm : int { gd, normalized, heavy_ball, accelerated, sign, coordinate, mirror };
 
 struct DescentRule {
   MarginLoss loss;

@@ -48,6 +48,10 @@ GENKERN_HD float from_bits(u32 bits) {
   return x;
 }
 
+// NVRTC has no names for these.
+GENKERN_HD double infinity() { return from_bits(0x7FF0000000000000ull); }
+GENKERN_HD double not_a_number() { return from_bits(0x7FF8000000000000ull); }
+
 constexpr u64 sign_bit = 0x8000000000000000ull;
 // Added to |x| < 2^51 it rounds to the nearest integer, which then stands in the low bits of the sum.
 constexpr double round_to_integer = 6755399441055744.0;  // 1.5 * 2^52

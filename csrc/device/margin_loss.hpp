@@ -23,11 +23,7 @@ struct ExpConstants<double> {
   static constexpr double ln2_high = 0x1.62e42fefa3800p-1, ln2_low = 0x1.ef35793c76730p-45;
   static constexpr double smallest = 707.7,
                           largest = 709.782712893384;  // -log of the smallest result, log of the largest
-  static constexpr double P[] = {
-      0.5000000000000006,    0.16666666666666685,    0.0416666666665741,    0.008333333333314657,
-      0.0013888888932256423, 0.00019841269902897465, 2.480150456928238e-05, 2.7557228066144102e-06,
-      2.762628389491353e-07, 2.5114439476025363e-08,
-  };
+  static constexpr int terms = 10;                     // of P
 };
 template <>
 struct ExpConstants<float> {
@@ -36,8 +32,21 @@ struct ExpConstants<float> {
   static constexpr float per_ln2 = 0x1.715476p+0f;
   static constexpr float ln2_high = 0x1.62ep-1f, ln2_low = 0x1.0bfbe8p-15f;
   static constexpr float smallest = 86.64f, largest = 88.7228394f;
-  static constexpr float P[] = {0.50000000618f, 0.16666543123f, 0.04166628222f, 0.00836657140f, 0.00139464418f};
+  static constexpr int terms = 5;
 };
+// Coefficient i of P. (A GPU knows the arrays inside of functions only.)
+GENKERN_HD double exp_coefficient(double, int i) {
+  constexpr double P[] = {
+      0.5000000000000006,    0.16666666666666685,    0.0416666666665741,    0.008333333333314657,
+      0.0013888888932256423, 0.00019841269902897465, 2.480150456928238e-05, 2.7557228066144102e-06,
+      2.762628389491353e-07, 2.5114439476025363e-08,
+  };
+  return P[i];
+}
+GENKERN_HD float exp_coefficient(float, int i) {
+  constexpr float P[] = {0.50000000618f, 0.16666543123f, 0.04166628222f, 0.00836657140f, 0.00139464418f};
+  return P[i];
+}
 
 // exp(-u) = 2^k (head + low), k the integer nearest to -u / ln 2, which stands in `shifted`.
 template <class V>
@@ -48,13 +57,12 @@ struct Exponent {
 template <class T, class V>
 GENKERN_HD Exponent<V> exponent_of_negative(V u) {
   using C = ExpConstants<T>;
-  constexpr int terms = sizeof(C::P) / sizeof(T);
   const V shifted = fnma(u, V::set(C::per_ln2), V::set(C::round));
   const V k = shifted - V::set(C::round);
   const V r = fnma(k, V::set(C::ln2_low), fnma(k, V::set(C::ln2_high), V::zero() - u));
-  V P = V::set(C::P[terms - 1]);
+  V P = V::set(exp_coefficient(T(0), C::terms - 1));
   GENKERN_UNROLL(16)
-  for (int i = terms - 2; i >= 0; --i) P = fma(P, r, V::set(C::P[i]));
+  for (int i = C::terms - 2; i >= 0; --i) P = fma(P, r, V::set(exp_coefficient(T(0), i)));
   const V f = fma(r * r, P, r);
   const V head = V::set(T(1)) + f;
   return {shifted, head, f - (head - V::set(T(1)))};
@@ -67,7 +75,7 @@ GENKERN_HD V exponential_weight(V u) {
   const Exponent<V> e = exponent_of_negative<T>(u);
   const V value =
       scaled_power(e.shifted, C::bias - 1) * (e.head + e.head);  // the largest k has a 2^k that is no number
-  const V finite = V::where_negative(u + V::set(C::largest), V::set(T(__builtin_inf())), value);
+  const V finite = V::where_negative(u + V::set(C::largest), V::set(T(infinity())), value);
   return V::where_negative(V::set(C::smallest) - u, V::zero(), finite);
 }
 

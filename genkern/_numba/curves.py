@@ -1,63 +1,23 @@
-"""Nested curves without the compiled module: where columns come from, and the loop over blocks. See `_curve_engine`."""
+"""Nested curves without the compiled module: the engine of `_curve_run` on NumPy, features by `_numba.features`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from genkern import _curve_data
+from genkern import _curve_data, _curve_run
+from genkern._curve_algebra import Algebra
+from genkern._curve_run import Columns, Options, Problem
 from genkern._numba._blas import blas_threads
-from genkern._numba._curve_engine import Plain, Restart, Ridge, Train
-from genkern._numba._curve_test import Later, SampleTest, WidthTest
 from genkern._numba.features import random_features
 
 Array = np.ndarray[Any, Any]
 Data = _curve_data.Data
 Measured = _curve_data.Measured
 Hook = Callable[[int], None] | None
-LEAST_RIDGE = 1e-290  # below it a ridge is 0
 LARGE = 500  # rows from which BLAS may use several threads
-Columns = Callable[[int, int], Array]  # (p, q) -> columns p .. q - 1 in float64
-
-
-@dataclass
-class Problem:
-    """One curve: columns of the training and test side, right-hand sides, and where they go."""
-
-    train: Columns  # (n, q - p)
-    test: Columns  # (m, q - p)
-    rhs: Array  # (n, K)
-    new_test: Callable[[Train], WidthTest | SampleTest]
-    samples: bool
-
-    def scaled(self, scale: float) -> Problem:
-        """The same with columns (and the test points of a sample curve) multiplied by a number."""
-
-        def times(columns: Columns) -> Columns:
-            return lambda p, q: scale * columns(p, q)
-
-        test = self.test if self.samples else times(self.test)
-        rhs = scale * self.rhs if self.samples else self.rhs
-        return replace(self, train=times(self.train), test=test, rhs=rhs)
-
-
-class Options:
-    """What all curves of a call share, and the count of points that are done."""
-
-    def __init__(self, points: Array, rcond: float, unit: float, method: str, hook: Hook, threads: int) -> None:
-        self.points, self.rcond, self.unit, self.method, self.hook = points, rcond, unit, method, hook
-        self.threads = threads
-        self.done = 0
-
-    def count(self, points: int) -> None:
-        """Tell of points that are done."""
-        self.done += points
-        if self.hook is not None:
-            self.hook(self.done)
 
 
 def width_curve(
@@ -65,9 +25,10 @@ def width_curve(
     threads: int,
 ) -> None:  # fmt: skip
     """Every listed width of every curve of the batch."""
-    options = Options(widths, rcond, unit, method, hook, threads)
+    options = Options(Algebra(), widths, ridges, rcond, unit, method, hook)
     for item in np.ndindex(data.batch):
-        _curves(_widths(data, item, _stored(data.X[item]), _stored(data.X_test[item])), ridges, options, measured, item)
+        columns = (_curve_run.stored(options.algebra, F) for F in (data.X[item], data.X_test[item]))
+        _curves(_curve_run.widths_of(data, item, *columns), options, measured, item, threads)
 
 
 def random_feature_curve(
@@ -75,7 +36,7 @@ def random_feature_curve(
     method: str, measured: Measured, hook: Hook, threads: int,
 ) -> None:  # fmt: skip
     """As `width_curve`, with features made block by block."""
-    options = Options(widths, rcond, unit, method, hook, threads)
+    options = Options(Algebra(), widths, ridges, rcond, unit, method, hook)
 
     def made(X: Array, seed: int) -> Columns:
         def columns(p: int, q: int) -> Array:
@@ -87,140 +48,20 @@ def random_feature_curve(
 
     for item in np.ndindex(data.batch):
         for s, seed in enumerate(seeds):
-            problem = _widths(data, item, made(data.X[item], seed), made(data.X_test[item], seed))
-            _curves(problem, ridges, options, measured, (*item, s))
+            columns = (made(X, seed) for X in (data.X[item], data.X_test[item]))
+            _curves(_curve_run.widths_of(data, item, *columns), options, measured, (*item, s), threads)
 
 
 def sample_curve(
     data: Data, samples: Array, ridges: Array, rcond: float, unit: float, method: str, measured: Measured, hook: Hook,
     threads: int,
 ) -> None:  # fmt: skip
-    """Training points are the columns, targets the test side, test points the right-hand sides."""
-    options = Options(samples, rcond, unit, method, hook, threads)
+    """Every listed sample size of every curve of the batch."""
+    options = Options(Algebra(), samples, ridges, rcond, unit, method, hook)
     for item in np.ndindex(data.batch):
-        X, y, targets = data.X[item], data.rhs[item], data.targets[item]
-
-        def new_test(train: Train, y: Array = y, targets: Array = targets) -> SampleTest:
-            return SampleTest(train, y, targets, data.draws, data.classify, samples)
-
-        rhs = np.array(data.X_test[item].T, dtype=np.float64)
-        problem = Problem(_stored(X.T), _stored(y.T), rhs, new_test, True)
-        _curves(problem, ridges, options, measured, item)
+        _curves(_curve_run.samples_of(data, item, options), options, measured, item, threads)
 
 
-def _stored(F: Array) -> Columns:
-    return lambda p, q: np.array(F[:, p:q], dtype=np.float64, order="F")
-
-
-def _widths(data: Data, item: tuple[int, ...], train: Columns, test: Columns) -> Problem:
-    def new_test(factor: Train) -> WidthTest:
-        return WidthTest(factor, data.targets[item], data.draws, data.classify)
-
-    return Problem(train, test, data.rhs[item], new_test, False)
-
-
-def _curves(problem: Problem, ridges: Array, options: Options, measured: Measured, place: tuple[int, ...]) -> None:
-    """The curves of one problem, one for each ridge."""
-    with blas_threads(options.threads if len(problem.rhs) >= LARGE else 1):
-        _over_ridges(problem, ridges, options, measured, place)
-
-
-def _over_ridges(problem: Problem, ridges: Array, options: Options, measured: Measured, place: tuple[int, ...]) -> None:
-    for r, ridge in enumerate(ridges):
-        out = {name: value[(*place, r)] for name, value in vars(measured).items() if name != "threshold"}
-        done = options.done
-        finite = np.isfinite(problem.rhs).all()
-        if len(options.points) and (finite or problem.samples):
-            seen = problem if finite else replace(problem, rhs=np.where(np.isfinite(problem.rhs), problem.rhs, 0.0))
-            threshold = _curve(seen, float(ridge), options, out)
-            if not finite:  # test points of a sample curve: all but the test side is measured
-                for name in ("test_risk", "wrong", "bias", "variance", "error"):
-                    out[name][...] = np.nan
-            if r == 0:
-                measured.threshold[place] = threshold
-        options.count(done + len(options.points) - options.done)
-
-
-def _curve(problem: Problem, ridge: float, options: Options, out: dict[str, Array]) -> float:
-    fast, since, scale = True, 0, _scale(problem, ridge, int(options.points[-1]))
-    ridge *= scale**2
-    later: list[Later] = []
-    if scale != 1.0:
-        problem = problem.scaled(scale)
-    while True:
-        arguments = (options.rcond, options.unit, options.method, fast, problem.samples)
-        train: Train = Plain(problem.rhs, *arguments)
-        if ridge >= LEAST_RIDGE:
-            train = Ridge(problem.rhs, ridge, *arguments)
-        try:
-            threshold = _blocks(problem, train, options, since, later, out)
-        except Restart:
-            fast, since = False, max(since, train.width)
-            continue
-        out["coef_norm"] *= scale
-        return threshold
-
-
-def _scale(problem: Problem, ridge: float, last: int) -> float:
-    """A power of two that brings the first columns, or the root of the ridge, near 1: squares stay in the range."""
-    for first in range(0, last, 64):
-        F = problem.train(first, min(first + 64, last))
-        largest = float(np.max(np.abs(F), where=np.isfinite(F), initial=0.0))
-        if largest > 0:
-            exponent = math.frexp(max(largest, math.sqrt(ridge)))[1]
-            return 2.0**-exponent if abs(exponent) > 64 else 1.0
-    return 1.0
-
-
-def _blocks(
-    problem: Problem, train: Train, options: Options, since: int, later: list[Later], out: dict[str, Array]
-) -> float:
-    """Block after block; points up to column `since` are measured already."""
-    points, n = options.points, len(problem.rhs)
-    test = problem.new_test(train)
-    last, threshold, dead = int(points[-1]), np.nan, False
-    while train.width < last:
-        p = train.width
-        end = min(p + train.limit, last)
-        if isinstance(train, Ridge) and train.augmented:
-            if p >= n - 1:
-                since = max(since, p)
-                train.begin_again()
-                test = problem.new_test(train)
-                continue
-            end = min(end, n - 1)
-        F = problem.train(p, end)
-        good = np.isfinite(F).all(axis=0)
-        if not good.all():
-            F = F[:, : int(np.argmin(good))]
-            if F.shape[1] == 0:
-                break
-        T = problem.test(p, p + F.shape[1])
-        if not problem.samples:  # a feature that is 0 on the training points has weight 0
-            T = np.where(np.any(F != 0, axis=0), T, 0.0)
-        if problem.samples:  # a training point ends where its targets are not finite
-            good = np.isfinite(T).all(axis=0)
-            F = F if good.all() else F[:, : int(np.argmin(good))]
-            if F.shape[1] == 0:
-                break
-        elif not dead:
-            good = np.isfinite(T).all(axis=0)
-            if not good.all():
-                dead = bool(not np.ravel(good)[0])
-                if not dead:
-                    F = F[:, : int(np.argmin(good))]
-        if dead:
-            T = np.zeros_like(T)
-        block = train.plan(F)
-        count = block.count
-        if block.full and np.isnan(threshold):
-            threshold = p + 1 + int(np.argmax(block.states == block.states[-1]))
-        first, stop = np.searchsorted(points, (p + 1, p + count + 1))
-        listed = [(int(points[t]) - p - 1, int(t)) for t in range(first, stop) if points[t] > since]
-        test.take(block, T[:, :count], listed, out, dead)
-        if listed:
-            later += test.postponed(block, p, listed)
-            options.count(len(listed))
-    for entry in later:
-        entry.finish(problem.train, problem.test, test, out)
-    return float(threshold)
+def _curves(problem: Problem, options: Options, measured: Measured, place: tuple[int, ...], threads: int) -> None:
+    with blas_threads(threads if len(problem.rhs) >= LARGE else 1):
+        _curve_run.curves(problem, options, measured, place)

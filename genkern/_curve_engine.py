@@ -1,4 +1,4 @@
-"""Nested curves in NumPy, SciPy's BLAS and LAPACK: the algorithms of the compiled kernels, for installs without them.
+"""Nested curves in any array library: the algorithms of the compiled kernels, for GPUs and for installs without them.
 
 The problem is ``B_p = T_p F_p^+`` for growing p, applied to right-hand sides: train columns f (n), test columns t (m).
 ``F_p = Q L V^T``, ``S = T_p V``, ``u = L^{-1} Q^T rhs``, predictions ``S u``. A block of columns is one `Step`: with
@@ -25,9 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from genkern._numba._curve_factor import ORTHOGONAL, Factor, Step
+from genkern._curve_algebra import Algebra
+from genkern._curve_factor import ORTHOGONAL, Factor, Places, Step
 
-Array = np.ndarray[Any, Any]
+Array = Any  # of the algebra's library
+Numbers = np.ndarray[Any, Any]  # in host memory: what decides
 
 EPS = float(np.finfo(np.float64).eps)
 TINY = float(np.finfo(np.float64).tiny)
@@ -49,7 +51,7 @@ class Block:
 
     step: Step
     count: int  # columns
-    states: Array  # (count,) number of active columns up to each
+    states: Places  # (count,) number of active columns up to each
     condition: float
     full: bool  # full row rank after it
     norms: Array  # (a + 1, K) squared norm of the coefficients
@@ -64,15 +66,17 @@ class Block:
 class Train:
     """The train side: takes in columns, a block at a time. The two ways to do so are `Plain` and `Ridge`."""
 
-    def __init__(self, rhs: Array, rcond: float, unit: float, method: str, fast: bool, samples: bool) -> None:
-        n = len(rhs)
+    def __init__(
+        self, algebra: Algebra, rhs: Array, rcond: float, unit: float, method: str, fast: bool, samples: bool
+    ) -> None:
+        n, self.algebra = len(rhs), algebra
         self.n, self.rhs, self.rcond, self.unit, self.samples = n, rhs, rcond, unit, samples
         self.method, self.fast = method, fast and method in ("auto", "woodbury")
         self.width, self.squares, self.steady = 0, 0.0, 0
         self.block = self.limit = int(np.clip(n // 4, 8, 128))
         self.peak, self.blocks = np.zeros(rhs.shape[1]), 0
         self.began = 0.0  # smallest singular value where woodbury began
-        self.outer = Factor(n, n, rhs, n * max(unit if np.isnan(rcond) else min(unit, rcond), EPS))
+        self.outer = Factor(algebra, n, n, rhs, n * max(unit if np.isnan(rcond) else min(unit, rcond), EPS))
 
     def plan(self, F: Array) -> Block:
         """Take in as many of the columns F (n, b) as make one step."""
@@ -87,11 +91,11 @@ class Train:
             self.limit = 2 * block.count
         self.limit = min(2 * self.limit, self.block)
         self.width += block.count
-        self.squares += float(np.sum(F**2))
+        self.squares += float(self.algebra.xp.sum(F**2))
         self.steady = self.steady + block.count if q.shape[1] == 0 else 0
         return block
 
-    def _try(self, F: Array, A: Array, W: Array, q: Array, active: Array) -> Block | int:
+    def _try(self, F: Array, A: Array, W: Array, q: Array, active: Places) -> Block | int:
         """A block, or how many columns to try instead."""
         raise NotImplementedError
 
@@ -102,7 +106,7 @@ class Train:
     def _cutoff(self, count: int) -> float:
         return self.unit * max(self.n, self.width + count) if np.isnan(self.rcond) else self.rcond
 
-    def _shrunk(self, sizes: Array, states: Array) -> int:
+    def _shrunk(self, sizes: Numbers, states: Places) -> int:
         """How many columns until sums over the block have lost digits."""
         if self.samples or len(states) == 1:
             return len(states)
@@ -110,23 +114,24 @@ class Train:
         small = np.any(sizes < CANCELLATION * highest, axis=1)[states]
         return int(np.argmax(small)) + 1 if small.any() else len(states)
 
-    def _freshen(self, block: Block, factor: Factor, sizes: Array) -> None:
+    def _freshen(self, block: Block, factor: Factor, sizes: Numbers) -> None:
         """Decide whether the predictions after the block are to be made anew, and what they then are made of."""
         self.blocks += 1
         self.peak = np.maximum(self.peak, sizes.max(axis=0))
         if block.step.method == ORTHOGONAL or self.blocks >= 8 or np.any(sizes[-1] < 0.03 * self.peak):
             block.u = factor.u = factor.fresh()
-            self.peak, self.blocks = np.sqrt(np.sum(factor.u**2, axis=0)), 0
+            xp = self.algebra.xp
+            self.peak, self.blocks = self.algebra.host(xp.sqrt(xp.sum(factor.u**2, axis=0))), 0
 
 
 class Plain(Train):
     """Ridge 0."""
 
-    def _try(self, F: Array, A: Array, W: Array, q: Array, active: Array) -> Block | int:
-        factor, count, new = self.outer, F.shape[1], q.shape[1] > 0
+    def _try(self, F: Array, A: Array, W: Array, q: Array, active: Places) -> Block | int:
+        factor, count, new, xp = self.outer, F.shape[1], q.shape[1] > 0, self.algebra.xp
         if new and factor.J is not None:
             raise Restart
-        s_max = float(np.sqrt(self.squares + np.sum(F**2)))
+        s_max = float(np.sqrt(self.squares + float(xp.sum(F**2))))
         after = factor.assess(factor.place(A, W, active)) if new else factor.condition
         if factor.J is None:
             doubtful = self.method == "svd" or not s_max * self._cutoff(count) <= SVD_MARGIN * after.s_min
@@ -139,15 +144,15 @@ class Plain(Train):
         step = factor.rising(A, W, q, active) if new else factor.dependent(A, active)
         states = np.searchsorted(active, np.arange(count), side="right")
         norms = factor.norms(step)
-        sizes = np.sqrt(norms)
+        sizes = self.algebra.host(xp.sqrt(norms))
         short = self._shrunk(sizes, states)
         if short < count:
             return short
-        train = np.sum(factor.residual**2, axis=0) * np.ones((len(active) + 1, 1))
+        train = xp.sum(factor.residual**2, axis=0) * xp.ones((len(active) + 1, 1))
         if new:
-            changes = factor.residual[:, None, :] - np.cumsum(step.q[:, :, None] * step.z, axis=1)
-            train[1:] = np.sum(changes**2, axis=0)
-        rows = factor.rows(step) if self.samples else np.zeros((0, self.n))
+            changes = factor.residual[:, None, :] - xp.cumsum(step.q[:, :, None] * step.z, axis=1)
+            train[1:] = xp.sum(changes**2, axis=0)
+        rows = factor.rows(step) if self.samples else xp.zeros((0, self.n))
         factor.commit(step, A)
         if factor.J is not None:
             ratio = s_max / self.began
@@ -160,12 +165,11 @@ class Plain(Train):
             ratio = factor.condition.s_max / max(factor.condition.s_min if count == 1 else before, TINY)
         full = factor.basis.start == 0
         if full:
-            train[-1] = 0.0 if new else train[-1]
-            train = train if new else np.zeros_like(train)
+            train[-1 if new else slice(None)] = 0.0
         block = Block(step, count, states, float(ratio), full, norms, train, rows)
         self._freshen(block, factor, sizes)
         if block.u is not None:
-            norms[-1] = np.sum(block.u**2, axis=0)
+            norms[-1] = xp.sum(block.u**2, axis=0)
         if doubtful:
             self._svd(block, factor, self._cutoff(count))
         elif self.fast and factor.J is None and (full or (not new and self.steady >= self.block)):
@@ -177,7 +181,7 @@ class Plain(Train):
 
     def apply(self, S: Array) -> Array:
         back = self.outer.back(S.T).T
-        return back if self.outer.whole else np.asarray(back @ self.outer.Q.T)
+        return back if self.outer.whole else back @ self.outer.Q.T
 
     def _svd(self, block: Block, factor: Factor, cutoff: float) -> None:
         """Solve the width after a block of one column by the SVD of L, if that cuts or is asked for."""
@@ -186,16 +190,19 @@ class Plain(Train):
             return
         if len(factor.triangle) == 0:
             return
-        U, s, Vt = np.linalg.svd(factor.triangle)
-        kept = s > cutoff * s[0]
-        block.inverse = (Vt[kept].T / s[kept]) @ U[:, kept].T
+        xp = self.algebra.xp
+        U, s, Vt = xp.linalg.svd(factor.triangle)
+        values = self.algebra.host(s)
+        kept = int(np.sum(values > cutoff * values[0]))
+        U = U[:, :kept]
+        block.inverse = (Vt[:kept].T / s[:kept]) @ U.T
         C = factor.Q.T @ self.rhs
         block.u = block.inverse @ C
-        block.norms[-1] = np.sum(block.u**2, axis=0)
-        dropped = factor.Q @ (C - U[:, kept] @ (U[:, kept].T @ C))
-        block.full = bool(kept.all()) and block.full
-        block.train[-1] = 0.0 if block.full else np.sum((factor.residual + dropped) ** 2, axis=0)
-        block.condition = float(s[0] / s[kept][-1])
+        block.norms[-1] = xp.sum(block.u**2, axis=0)
+        dropped = factor.Q @ (C - U @ (U.T @ C))
+        block.full = kept == len(values) and block.full
+        block.train[-1] = 0.0 if block.full else xp.sum((factor.residual + dropped) ** 2, axis=0)
+        block.condition = float(values[0] / values[kept - 1])
         self.limit, self.blocks = 1, 8  # the next block starts from these predictions, which are not those of u
 
 
@@ -203,17 +210,18 @@ class Ridge(Train):
     """A positive ridge. `outer` finds the rank of F and gives coordinates; `inner` works on these."""
 
     def __init__(
-        self, rhs: Array, ridge: float, rcond: float, unit: float, method: str, fast: bool, samples: bool
-    ) -> None:
-        super().__init__(rhs, rcond, unit, method, fast, samples)
+        self, algebra: Algebra, rhs: Array, rcond: float, unit: float, method: str, fast: bool, samples: bool,
+        ridge: float,
+    ) -> None:  # fmt: skip
+        super().__init__(algebra, rhs, rcond, unit, method, fast, samples)
         self.ridge, self.root, self.augmented = ridge, float(np.sqrt(ridge)), True
-        self.inner = Factor(2 * self.n, self.n, np.zeros((2 * self.n, rhs.shape[1])), 0.0)
+        self.inner = Factor(algebra, 2 * self.n, self.n, algebra.xp.zeros((2 * self.n, rhs.shape[1])), 0.0)
         self.residual = rhs.copy()  # y - F w of the augmented form
 
     def begin_again(self) -> None:
         """From n columns on: all columns again, from ``L = sqrt(ridge) I``."""
         expected = 4 * float(np.sqrt(self.squares + self.ridge))
-        self.inner = Factor.diagonal(self.outer.basis.Q.T @ self.rhs, self.root)
+        self.inner = Factor.diagonal(self.algebra, self.outer.basis.Q.T @ self.rhs, self.root)
         self.augmented, self.width, self.squares, self.limit = False, 0, 0.0, self.block
         if self.fast and (self.method == "woodbury" or expected < SHRINKAGE * self.root):
             self.began = self.root
@@ -223,7 +231,7 @@ class Ridge(Train):
         back = self.inner.back(S.T).T
         if self.augmented:
             back = (back @ self.inner.Q.T)[:, : self.n]
-        return np.asarray(back @ self.outer.basis.Q.T)
+        return back @ self.outer.basis.Q.T
 
     def _hand_over(self, s_max: float, s_min: float) -> None:
         cheap = self.method == "woodbury" or SAFETY * EPS * s_max < FAST_ERROR * s_min
@@ -231,26 +239,26 @@ class Ridge(Train):
             self.began = s_min
             self.inner.invert()
 
-    def _try(self, F: Array, A: Array, W: Array, q: Array, active: Array) -> Block | int:
-        outer, inner, count, g = self.outer, self.inner, F.shape[1], q.shape[1]
+    def _try(self, F: Array, A: Array, W: Array, q: Array, active: Places) -> Block | int:
+        outer, inner, count, g, xp = self.outer, self.inner, F.shape[1], q.shape[1], self.algebra.xp
         if g and not self.augmented and count > 1:
             return 1
-        s_max = float(np.sqrt(self.squares + np.sum(F**2)))
+        s_max = float(np.sqrt(self.squares + float(xp.sum(F**2))))
         after = outer.assess(outer.place(A, W, active)) if g else outer.condition
         doubtful = self.method == "svd" or not s_max * self._cutoff(count) <= SVD_MARGIN * after.s_min
         if doubtful and count > 1:
             return 1
         start = outer.basis.start
-        coordinates = np.zeros((self.n, count))
+        coordinates = xp.zeros((self.n, count))
         coordinates[start:] = A
         coordinates[start - g : start] = W[::-1]
         found = (q.T @ self.rhs)[::-1]
         inner.rhs[:start] = inner.residual[:start] = 0.0
         inner.rhs[start - g : start] = inner.residual[start - g : start] = found
         if self.augmented:
-            below = np.zeros((self.n, count))
-            below[self.width + np.arange(count), np.arange(count)] = self.root
-            columns = np.concatenate([coordinates, below])
+            below = xp.zeros((self.n, count))
+            below[self.width : self.width + count] = self.root * xp.eye(count)
+            columns = xp.concatenate([coordinates, below])
             inner_A, inner_W, inner_q, kinds = inner.classify(columns)
             if len(kinds) < count:
                 return len(kinds)
@@ -259,33 +267,33 @@ class Ridge(Train):
             step = inner.rising(inner_A, inner_W, inner_q, active)
             mapped = outer.Q @ inner_q[start : self.n] + q[:, ::-1] @ inner_q[start - g : start]
             norms = inner.norms(step)
-            changes = self.residual[:, None, :] - np.cumsum(mapped[:, :, None] * step.z, axis=1)
-            train = np.concatenate([np.sum(self.residual[:, None, :] ** 2, axis=0), np.sum(changes**2, axis=0)])
-            sizes = np.sqrt(norms)
+            changes = self.residual[:, None, :] - xp.cumsum(mapped[:, :, None] * step.z, axis=1)
+            train = xp.concatenate([xp.sum(self.residual[:, None, :] ** 2, axis=0), xp.sum(changes**2, axis=0)])
+            sizes = self.algebra.host(xp.sqrt(norms))
         else:
             if g:
                 inner.u = inner.fresh()
             inner_A = coordinates
             step = inner.dependent(coordinates, active)
             whole = inner.norms(step)
-            sizes = np.sqrt(whole)
+            sizes = self.algebra.host(xp.sqrt(whole))
             alpha, moves = inner.back(inner.u), inner.back(step.G)
-            path = alpha[:, None, :] - np.concatenate(
-                [np.zeros((self.n, 1, alpha.shape[1])), np.cumsum(moves[:, :, None] * step.z, axis=1)], axis=1
+            path = alpha[:, None, :] - xp.concatenate(
+                [xp.zeros((self.n, 1, alpha.shape[1])), xp.cumsum(moves[:, :, None] * step.z, axis=1)], axis=1
             )
-            penalty = self.ridge * np.sum(path**2, axis=0)
+            penalty = self.ridge * xp.sum(path**2, axis=0)
             outside = outer.residual - q @ (q.T @ outer.residual)
             lost = whole - penalty < LOST * whole
-            norms, train = np.maximum(whole - penalty, 0.0), np.sum(outside**2, axis=0) + self.ridge * penalty
+            norms, train = xp.maximum(whole - penalty, 0.0), xp.sum(outside**2, axis=0) + self.ridge * penalty
         states = np.searchsorted(active, np.arange(count), side="right")
         short = self._shrunk(sizes, states)
         if short < count:
             return short
-        rows, alphas = np.zeros((0, self.n)), None
-        if not self.augmented and np.any(lost[1:]):
+        rows, alphas = xp.zeros((0, self.n)), None
+        if not self.augmented and bool(xp.any(lost[1:])):
             basis = outer.basis.Q.copy()
             basis[:, start - g : start] = q[:, ::-1]
-            alphas = np.einsum("ij,jak->aik", basis, path)
+            alphas = xp.moveaxis(xp.tensordot(basis, path, axes=1), 1, 0)
         if self.samples:
             rows = mapped.T if self.augmented else inner.rows(step) @ outer.basis.Q.T
             if g and not self.augmented:

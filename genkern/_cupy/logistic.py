@@ -1,0 +1,234 @@
+"""Launches of csrc/cuda/logistic*.cu: every step of descent on a margin loss, for a batch of problems on a GPU."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genkern._cupy import _launch
+
+Array = Any  # of CuPy
+LOSSES = ("logistic", "exponential")  # in the order of csrc/device/descent_rule.hpp
+ALGORITHMS = ("gd", "normalized", "heavy_ball", "accelerated", "sign", "coordinate", "mirror")
+SPANNING = ("gd", "heavy_ball", "normalized", "accelerated")  # their iterates stay in init + the span of the rows
+SLOTS = 32  # of a reduction over a block, as in the kernels
+LAUNCH_SECONDS = 0.02  # of a launch at most, by an estimate that is slow for every card: Ctrl-C, progress, watchdogs
+
+
+def logistic_path(
+    X: Array, y: Array, steps: np.ndarray[Any, Any], step_size: Array, init: Array, coef: Array, log_loss: Array,
+    margin: Array, norm: Array, error: Array, status: Array, *, loss: str, algorithm: str, schedule: str,
+    momentum: float, p: float, continued: bool, rtol: float, progress: Callable[[float], object] | None,
+    n_threads: int,
+) -> None:  # fmt: skip
+    """The iterates of X (..., n, d), y (..., n) after `steps` (t,); coef (..., t, d), the other results (..., t)."""
+    (n, d), cp = X.shape[-2:], _launch.cupy()
+    finite = cp.isfinite(X).all(axis=(-2, -1)) & cp.isfinite(y).all(axis=-1) & cp.isfinite(init).all(axis=-1)
+    status[...] = cp.where(finite, 0, 1)
+    error[...] = 0.0
+    if coef.size + log_loss.size == 0:
+        return
+    parameter = momentum if algorithm == "heavy_ball" else p
+    rule = (LOSSES.index(loss), ALGORITHMS.index(algorithm), int(schedule == "sqrt"), parameter)
+    call = Call(X, y, steps, step_size, init, coef, status, rule, Pace(progress))
+    last = float(steps[-1])
+    # Twice the flops of the CPU's condition for the same: they are slower ones.
+    if algorithm in SPANNING and n < d and last * (4 * n * d - 2 * n * n) > 8 * n * n * d:
+        call.in_coordinates()
+    else:
+        call.run(call.X, call.item_stride, call.start, call.coef, triangular=False)
+    call.measure(log_loss, margin, norm)
+    error[...] = cp.where(cp.isnan(coef).any(axis=-1) & (status == 1)[..., None], cp.nan, error)
+    status[...] = cp.where(status == 1, 1, cp.where(cp.isnan(norm).any(axis=-1), 2, 0))
+    call.pace.finish()
+
+
+class Pace:
+    """Keeps at most two launches in flight, so that Ctrl-C acts soon; tells of those that are done."""
+
+    def __init__(self, progress: Callable[[float], object] | None) -> None:
+        self.progress = progress
+        self.waiting: deque[tuple[Any, float]] = deque()
+
+    def launched(self, share: float) -> None:
+        """A launch was queued, after which this share of the work is done."""
+        event = _launch.cupy().cuda.Event(disable_timing=True)
+        event.record()
+        self.waiting.append((event, share))
+        if len(self.waiting) > 2:
+            self._wait()
+
+    def finish(self) -> None:
+        """Tell of the end, if anyone wants to know."""
+        if self.progress is not None:
+            while self.waiting:
+                self._wait()
+            self.progress(1.0)
+
+    def _wait(self) -> None:
+        event, share = self.waiting.popleft()
+        event.synchronize()
+        if self.progress is not None:
+            self.progress(share)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a block holds a problem (n, k) in shared memory."""
+
+    threads: int
+    row_parts: int  # lanes that share a row
+    column_parts: int  # lanes that share a column
+    stride: int  # of rows, an odd multiple of row_parts
+    shared: int  # bytes
+
+    @classmethod
+    def of(cls, n: int, k: int, itemsize: int) -> Shape:
+        """One thread a row or column, or several where there are more threads than these."""
+        threads = min(512, max(32, -(-max(n, k) // 32) * 32))
+        row_parts, column_parts = _parts(threads, n), _parts(threads, k)
+        stride = row_parts * (-(-k // row_parts) | 1)
+        return cls(threads, row_parts, column_parts, stride, 3 * SLOTS * 8 + (n * stride + 2 * k + n) * itemsize)
+
+
+def _parts(threads: int, outputs: int) -> int:
+    parts = 1
+    while parts < 32 and 2 * parts * outputs <= threads:
+        parts *= 2
+    return parts
+
+
+class Call:
+    """One call of `logistic_path`, its items in one axis."""
+
+    def __init__(
+        self, X: Array, y: Array, steps: np.ndarray[Any, Any], step_size: Array, init: Array, coef: Array,
+        status: Array, rule: tuple[int, int, int, float], pace: Pace,
+    ) -> None:  # fmt: skip
+        cp = _launch.cupy()
+        self.items, (self.n, self.d), self.count = status.size, X.shape[-2:], len(steps)
+        self.shared_X = X.ndim > 2 and all(
+            stride == 0 or extent == 1 for stride, extent in zip(X.strides[:-2], X.shape[:-2], strict=True)
+        )
+        self.X = cp.ascontiguousarray(X[(0,) * (X.ndim - 2)] if self.shared_X else X)
+        self.item_stride = 0 if self.shared_X else self.n * self.d
+        self.y, self.start = cp.ascontiguousarray(y), cp.ascontiguousarray(init)
+        self.steps, self.steps_there = steps, cp.asarray(steps)
+        self.eta = cp.ascontiguousarray(cp.asarray(step_size, dtype=np.float64))
+        self.coef, self.status, self.pace = coef, status, pace
+        self.rule = (*(np.int32(value) for value in rule[:3]), np.float64(rule[3]))
+        self.loss, self.algorithm, self.parameter = rule[0], ALGORITHMS[rule[1]], rule[3]
+        self.dtype = X.dtype
+        self.limits = _launch.limits()
+
+    def kernel(self, family: str, name: str) -> Any:
+        """The kernel for the data's dtype."""
+        return _launch.kernel(family, f"{family}_{name}_{'f32' if self.dtype.itemsize == 4 else 'f64'}")
+
+    def in_coordinates(self) -> None:
+        """Wide problems in the n coordinates of their span."""
+        n, d, items, cp = self.n, self.d, self.items, _launch.cupy()
+        Q, origin = cp.empty((items, n, d)), cp.empty((items, d))
+        L, c, taken = cp.zeros((items, n, n)), cp.zeros((items, n)), cp.empty((items, n))
+        reduce = self.kernel("logistic_reduce", "rows")
+        arguments = (self.X, np.int64(self.item_stride), self.start, self.status, Q, L, origin, c, taken)
+        reduce((items,), (256,), (*arguments, np.int32(n), np.int32(d)), shared_mem=2 * SLOTS * 8)
+        path = cp.empty((items, self.count, n), self.dtype)
+        self.run(L.astype(self.dtype, copy=False), n * n, c.astype(self.dtype), path, triangular=True)
+        points = self.kernel("logistic_reduce", "points")
+        sizes = (np.int32(n), np.int32(d), np.int32(self.count))
+        points((items * -(-d // 256),), (256,), (path, Q, origin, self.status, self.coef, *sizes))
+
+    def run(self, A: Array, item_stride: int, start: Array, path: Array, triangular: bool) -> None:
+        """All steps from `start` (items, k) into path (items, t, k)."""
+        k, cp = start.shape[-1], _launch.cupy()
+        x, extra = start.copy(), cp.zeros_like(start)
+        if self.algorithm == "heavy_ball":
+            extra = start.copy()
+        elif self.algorithm == "mirror":
+            sizes = cp.abs(start.astype(np.float64)) ** (self.parameter - 1.0)
+            extra = cp.copysign(sizes, start).astype(self.dtype)
+        shape = Shape.of(self.n, k, self.dtype.itemsize)
+        if shape.shared <= self.limits.shared_optin:
+            self._small(A, item_stride, x, extra, path, k, shape, triangular)
+        else:
+            self._large(A, item_stride, x, extra, path, k)
+
+    def _small(
+        self, A: Array, item_stride: int, x: Array, extra: Array, path: Array, k: int, shape: Shape, triangular: bool
+    ) -> None:
+        descend = self.kernel("logistic", "descend")
+        _launch.allow_shared(descend, shape.shared)
+        together = max(1, int(LAUNCH_SECONDS / self.seconds(k, shape)))
+        done, following, last = 0.0, 0, float(self.steps[-1])
+        while True:
+            until = min(last, done + together)
+            descend(
+                (self.items,),
+                (shape.threads,),
+                (
+                    A, np.int64(item_stride), self.y, self.eta, self.status, x, extra, path, self.steps_there,
+                    *(np.int32(v) for v in (self.n, k, shape.stride, self.count, following)), np.float64(done),
+                    np.float64(until), *(np.int32(v) for v in (shape.row_parts, shape.column_parts, triangular)),
+                    *self.rule,
+                ),
+                shared_mem=shape.shared,
+            )  # fmt: skip
+            self.pace.launched(until / last if last else 1.0)
+            done, following = until, int(np.searchsorted(self.steps, until, side="right"))
+            if done >= last:
+                return
+
+    def seconds(self, k: int, shape: Shape) -> float:
+        """Of a step of all items, for a slow card: 2000 cycles of latency at 1 GHz, 16 multiply-adds a cycle."""
+        each = -(-self.items // self.limits.multiprocessors)
+        waves = -(-each // max(1, min(16, self.limits.shared_multiprocessor // shape.shared)))
+        return float(1e-9 * (2000 * waves + each * self.n * (k + 10) / 8))
+
+    def _large(self, A: Array, item_stride: int, x: Array, extra: Array, path: Array, k: int) -> None:
+        n, items, cp = self.n, self.items, _launch.cupy()
+        rows = 32 if n >= 4096 else 8  # of the shape alone: the order of the sums
+        chunks = max(1, -(-n // rows))
+        shares, sums = cp.empty((items, chunks, k), self.dtype), cp.empty((items, chunks, 2))
+        kernels = [self.kernel("logistic_large", name) for name in ("pass", "update", "steepest")]
+        following = int(np.searchsorted(self.steps, 0.0, side="right"))
+        path.reshape(items, self.count, k)[:, :following] = x.reshape(items, 1, k)
+        last = float(self.steps[-1])
+        together = max(1, int(LAUNCH_SECONDS / (1e-5 + 1e-11 * n * k * items)))
+        slots = 2 * SLOTS * 8
+        pass_sizes = (np.int32(n), np.int32(k), np.int32(rows), np.int32(chunks))
+        state = (self.eta, self.status, x, extra, path, np.int32(k))
+        for t in range(1, int(last) + 1):
+            stop = following
+            while stop < self.count and self.steps[stop] <= t:
+                stop += 1
+            logged = (np.int32(self.count), np.int32(following), np.int32(stop), np.float64(t))
+            kernels[0](
+                (items * chunks,),
+                (256,),
+                (A, np.int64(item_stride), self.y, self.status, x, shares, sums, *pass_sizes, *self.rule),
+                shared_mem=slots + rows * self.dtype.itemsize,
+            )
+            kernels[1](
+                (items * -(-k // 32),),
+                (256,),
+                (shares, sums, *state, np.int32(chunks), *logged, *self.rule),
+                shared_mem=slots + 256 * self.dtype.itemsize,
+            )
+            if self.algorithm == "coordinate":
+                kernels[2]((items,), (256,), (*state, *logged, *self.rule), shared_mem=slots)
+            following = stop
+            if t % together == 0 or t == last:
+                self.pace.launched(t / last)
+
+    def measure(self, log_loss: Array, margin: Array, norm: Array) -> None:
+        """Logarithm of L, margin and norm of every logged iterate; NaN from where it is not finite."""
+        measure = self.kernel("logistic_reduce", "measure")
+        sizes = (np.int32(self.n), np.int32(self.d), np.int32(self.count), np.int32(self.loss))
+        results = (self.coef, log_loss, margin, norm)
+        arguments = (self.X, np.int64(self.item_stride), self.y, self.status, *results, *sizes)
+        measure((self.items * self.count,), (128,), arguments, shared_mem=5 * SLOTS * 8)

@@ -1,0 +1,106 @@
+"""TEST ONLY: the device of the stand-in for CuPy: its limits, streams and events (see standin.py)."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+from gpu.memory import LOG
+
+# A GPU of the middle: its limits are those of compute capability 8.6.
+PROPERTIES: dict[str, Any] = {
+    "name": b"emulated on the CPU",
+    "sharedMemPerBlock": 48 << 10,
+    "sharedMemPerBlockOptin": 99 << 10,
+    "sharedMemPerMultiprocessor": 100 << 10,
+    "multiProcessorCount": 28,
+    "maxThreadsPerBlock": 1024,
+    "maxThreadsPerMultiProcessor": 1536,
+    "warpSize": 32,
+    "maxGridSize": (2**31 - 1, 65535, 65535),
+    "totalGlobalMem": 8 << 30,
+}
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's."""
+
+
+class Stream:
+    """Work is done at once; which stream was current is in the log."""
+
+    null: Stream
+
+    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
+        self.ptr = 0 if null else id(self)
+
+    def __enter__(self) -> Stream:
+        self._before, cuda.current = cuda.current, self
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        cuda.current = self._before
+
+    def synchronize(self) -> None:
+        LOG.downloads.append("synchronize")
+
+    def record(self, event: Any = None) -> Any:
+        return event or Event()
+
+    def wait_event(self, event: Any) -> None:
+        pass
+
+
+Stream.null = Stream(null=True)
+
+
+class Event:
+    """Has happened when it is recorded."""
+
+    def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
+        self.done = True
+
+    def record(self, stream: Any = None) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+
+class Device:
+    """The one device."""
+
+    def __init__(self, device: int | None = None) -> None:
+        if device not in (None, 0):
+            raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        self.id, self.compute_capability = 0, "86"
+        self.mem_info = (PROPERTIES["totalGlobalMem"] // 2, PROPERTIES["totalGlobalMem"])
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        LOG.downloads.append("synchronize")
+
+
+runtime = types.SimpleNamespace(
+    is_hip=False,
+    CUDARuntimeError=CUDARuntimeError,
+    driverGetVersion=lambda: 12090,
+    getDeviceCount=lambda: 1,
+    getDevice=lambda: 0,
+    getDeviceProperties=lambda device: dict(PROPERTIES),
+    memGetInfo=lambda: (PROPERTIES["totalGlobalMem"] // 2, PROPERTIES["totalGlobalMem"]),
+)
+cuda = types.SimpleNamespace(
+    Stream=Stream,
+    Event=Event,
+    Device=Device,
+    runtime=runtime,
+    nvrtc=types.SimpleNamespace(getVersion=lambda: (12, 9)),
+    current=Stream.null,
+    get_current_stream=lambda: cuda.current,
+)

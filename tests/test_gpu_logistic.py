@@ -1,0 +1,248 @@
+"""Descent on a GPU, what the conformance tests cannot see: which kernels run, how long a launch is, what waits."""
+
+import itertools
+
+import mpmath
+import numpy as np
+import pytest
+from gpu import standin
+from gpu.memory import LOG
+from tolerances import DESCENT_STEP, WEIGHT_ULPS
+
+import genkern
+
+DTYPES = [np.float64, np.float32]
+ALGORITHMS = ("gd", "normalized", "heavy_ball", "accelerated", "sign", "coordinate", "mirror")
+FIELDS = ("coef", "log_loss", "loss", "margin", "norm", "error", "status")
+
+
+@pytest.fixture
+def emulated(cupy):
+    """The stand-in and its log; on a real GPU there is no log to look at."""
+    if cupy.ndarray is not standin.ndarray:
+        pytest.skip("a real GPU keeps no log of launches")
+    return cupy
+
+
+@pytest.fixture
+def limit(emulated, monkeypatch):
+    """Sets the emulated GPU's shared memory of a block."""
+    from genkern._cupy import _launch
+
+    def set_limit(size):
+        monkeypatch.setitem(standin.PROPERTIES, "sharedMemPerBlock", min(size, 48 << 10))
+        monkeypatch.setitem(standin.PROPERTIES, "sharedMemPerBlockOptin", size)
+        _launch.forget()
+
+    yield set_limit
+    monkeypatch.undo()
+    _launch.forget()
+
+
+def problem(n, d, batch=(), dtype=np.float64, seed=0):
+    rng = np.random.default_rng([n, d, seed])
+    return rng.standard_normal((*batch, n, d)).astype(dtype), rng.choice([-1.0, 1.0], (*batch, n)).astype(dtype)
+
+
+def options_of(algorithm):
+    options = {"algorithm": algorithm, "method": "exact", "backend": "cupy"}
+    return options | ({"p": 3.0} if algorithm == "mirror" else {})
+
+
+def logged(call):
+    """Its result, the launches it makes, and what it copies back or waits for."""
+    launches, downloads = len(LOG.launches), len(LOG.downloads)
+    result = call()
+    return result, LOG.launches[launches:], LOG.downloads[downloads:]
+
+
+def names(launches):
+    return [launch.kernel.removeprefix("logistic_").rsplit("_", 1)[0] for launch in launches]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_size_chooses_the_path_and_both_are_the_reference(limit, algorithm, dtype):
+    X, y = problem(70, 21, batch=(3,), dtype=dtype)
+    X[1, 3, 2] = np.nan
+    steps = [0, 1, 2, 2, 30]
+    expected = None
+    for size, path in ((48 << 10, ["descend"]), (3000, ["large_pass", "large_update"])):
+        limit(size)
+        found, launches, _ = logged(lambda: genkern.logistic_path(X, y, steps, step_size=0.01, **options_of(algorithm)))
+        if algorithm == "coordinate" and len(path) == 2:
+            path = [*path, "large_steepest"]
+        assert names(launches) == (path if size > 3000 else path * 30) + ["reduce_measure"]
+        if expected is None:
+            double = X.astype(np.float64), y.astype(np.float64)
+            options = options_of(algorithm) | {"backend": "reference"}
+            expected = genkern.logistic_path(*double, steps, step_size=0.01, **options)
+        assert found.status.tolist() == expected.status.tolist() == [0, 1, 0]
+        scale = np.nanmax(np.abs(expected.coef))
+        atol = 16 * DESCENT_STEP * np.finfo(dtype).eps * 121 * scale
+        np.testing.assert_allclose(found.coef, expected.coef, rtol=0, atol=atol)
+        np.testing.assert_allclose(found.log_loss, expected.log_loss, rtol=0, atol=100 * atol)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_where_a_path_is_cut_into_launches_changes_no_bit(emulated, monkeypatch, algorithm):
+    from genkern._cupy import logistic
+
+    X, y = problem(12, 5, batch=(3,))
+    steps = [0, 1, 6, 7, 40]
+    call = lambda: genkern.logistic_path(X, y, steps, **options_of(algorithm))  # noqa: E731
+    whole, launches, _ = logged(call)
+    assert names(launches).count("descend") == 1
+    monkeypatch.setattr(logistic, "LAUNCH_SECONDS", 0.0)
+    found, launches, _ = logged(call)
+    assert names(launches).count("descend") == 40
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+
+
+def test_launches_are_bounded(emulated, monkeypatch):
+    """What a launch does takes no more than its share of a second, on a slow card and by a generous count."""
+    from genkern._cupy import logistic
+
+    monkeypatch.setattr(standin.SETTINGS, "record", True)
+    for n, d, items, last in ((60, 20, 2, 30_000), (12, 4, 300, 20_000)):
+        X, y = problem(n, d, batch=(items,))
+        monkeypatch.setattr(standin.RawKernel, "__call__", _no_work(standin.RawKernel.__call__))
+        _, launches, _ = logged(
+            lambda X=X, y=y, t=last: genkern.logistic_path(X, y, t, step_size=0.1, **options_of("gd"))
+        )
+        monkeypatch.undo()
+        monkeypatch.setattr(standin.SETTINGS, "record", True)
+        descends = [launch for launch in launches if "descend" in launch.kernel]
+        pieces = [(launch.arguments[14], launch.arguments[15]) for launch in descends]  # done, until
+        assert pieces[0][0] == 0 and pieces[-1][1] == last and len(pieces) > 1
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(pieces))
+        longest = max(until - done for done, until in pieces)
+        # A block alone on a multiprocessor at 1 GHz: 2000 cycles of latency, 8 multiply-adds a cycle; 28 of these.
+        waves = -(-items // 28)
+        assert longest * max(2000 * -(-waves // 16), waves * n * (d + 10) / 8) * 1e-9 <= logistic.LAUNCH_SECONDS
+        assert longest >= 100  # or launching would cost more than the steps
+
+
+def _no_work(run):
+    """Launches that are logged and do nothing, where only their sizes matter."""
+
+    def call(self, grid, block, args, *, shared_mem=0):
+        if "descend" in self.name:
+            LOG.launches.append(
+                standin.Launch(self.name, self.name, grid, block, shared_mem, None, standin._bytes_of(args))
+            )
+        else:
+            run(self, grid, block, args, shared_mem=shared_mem)
+
+    return call
+
+
+def test_nothing_waits_for_the_device(emulated):
+    X, y = problem(9, 4, batch=(2,))
+    for algorithm in ALGORITHMS:
+        _, _, downloads = logged(lambda a=algorithm: genkern.logistic_path(X, y, [1, 50], **options_of(a)))
+        assert downloads == ["bool"], downloads  # whether all labels are -1 or +1
+
+
+def test_at_most_two_launches_are_ahead(emulated, monkeypatch):
+    from genkern._cupy import logistic
+
+    ahead, most = [0], [0]
+
+    class Event:
+        def __init__(self, disable_timing):
+            assert disable_timing
+
+        def record(self):
+            ahead[0] += 1
+            most[0] = max(most[0], ahead[0])
+
+        def synchronize(self):
+            ahead[0] -= 1
+
+    monkeypatch.setattr(emulated.cuda, "Event", Event)
+    monkeypatch.setattr(logistic, "LAUNCH_SECONDS", 0.0)
+    X, y = problem(3, 2)
+    genkern.logistic_path(X, y, 20, **options_of("gd"))
+    assert most[0] == 3 and ahead[0] == 2  # nothing is waited for at the end
+    shares = []
+    genkern.logistic_path(X, y, 20, progress=shares.append, **options_of("gd"))
+    assert ahead[0] == 2 and shares == [*(t / 20 for t in range(1, 21)), 1.0]
+
+
+def test_the_callers_stream(emulated):
+    X, y = problem(3, 40)
+    stream = emulated.cuda.Stream(non_blocking=True)
+    with stream:
+        _, launches, _ = logged(lambda: genkern.logistic_path(X, y, [0, 500], **options_of("gd")))
+    own = [launch for launch in launches if launch.kernel.startswith("logistic")]
+    assert names(own) == ["reduce_rows", "descend", "reduce_points", "reduce_measure"]
+    assert all(launch.stream is stream for launch in launches)
+
+
+def test_inputs_shared_by_a_batch_are_not_copied(emulated, monkeypatch):
+    monkeypatch.setattr(standin.SETTINGS, "record", True)
+    X, y = problem(6, 3, batch=(1, 1))
+    y = problem(6, 3, batch=(2, 4), seed=1)[1]
+    found, launches, _ = logged(lambda: genkern.logistic_path(X, y, [5], step_size=0.1, **options_of("sign")))
+    arguments = next(launch for launch in launches if "descend" in launch.kernel).arguments
+    assert arguments[1] == 0 and len(arguments[0][2]) == X.nbytes
+    expected = genkern.logistic_path(X, y, [5], step_size=0.1, **options_of("sign") | {"backend": "reference"})
+    np.testing.assert_allclose(found.coef, expected.coef, rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_wide_problems_of_lower_rank(emulated, dtype):
+    X, y = problem(6, 40, batch=(4,), dtype=dtype)
+    X[0, 4], X[1, 2], X[2, :] = X[0, 1], 0, 0
+    y[0, 4] = y[0, 1]
+    init = problem(4, 40, dtype=dtype, seed=2)[0]
+    options = {"step_size": 0.02, "init": init, "method": "exact"}
+    found, launches, _ = logged(lambda: genkern.logistic_path(X, y, [0, 3, 400], backend="cupy", **options))
+    assert "reduce_rows" in names(launches)
+    double = {"init": init.astype(float), "step_size": 0.02, "method": "exact", "backend": "reference"}
+    expected = genkern.logistic_path(X.astype(float), y.astype(float), [0, 3, 400], **double)
+    np.testing.assert_array_equal(found.status, 0)
+    atol = DESCENT_STEP * np.finfo(dtype).eps * 446 * np.abs(expected.coef).max()
+    np.testing.assert_allclose(found.coef, expected.coef, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (100, 20), (360, 65), (31, 33), (0, 4), (4, 0)])
+def test_plans_of_shared_memory(emulated, shape):
+    from genkern._cupy.logistic import Shape
+
+    n, k = shape
+    plan = Shape.of(n, k, 8)
+    assert plan.threads % 32 == 0 and 32 <= plan.threads <= 512
+    for parts, outputs in ((plan.row_parts, n), (plan.column_parts, k)):
+        assert parts in (1, 2, 4, 8, 16, 32) and (parts * outputs <= plan.threads or parts == 1)
+    assert plan.stride >= k and plan.stride // plan.row_parts % 2 == 1  # an odd multiple: margins without conflicts
+    assert plan.shared == 768 + 8 * (n * plan.stride + 2 * k + n)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", ["logistic", "exponential"])
+def test_weights_against_exact_values(cupy, loss, dtype):
+    from genkern._cupy import _launch
+
+    limit = 700 if dtype == np.float64 else 86
+    spread = [np.random.default_rng(6).uniform(-scale, scale, 400) for scale in (1e-9, 1e-2, 1, 10, 40, limit)]
+    u = np.concatenate([*spread, [0.0, -0.0, limit, np.nan, np.inf, -np.inf]]).astype(dtype)
+    there, weights = cupy.asarray(u), cupy.zeros(len(u), dtype)
+    kernel = _launch.kernel("logistic", f"logistic_weights_{'f64' if dtype == np.float64 else 'f32'}")
+    kernel((-(-len(u) // 256),), (256,), (there, weights, np.int64(len(u)), np.int32(loss == "exponential")))
+    found = cupy.asnumpy(weights)
+    np.testing.assert_array_equal(found[-3:], [np.nan, 0, np.inf if loss == "exponential" else 1])
+    with mpmath.workdps(40):
+        for argument, value in zip(u[:-3], found[:-3], strict=True):
+            power = mpmath.exp(-mpmath.mpf(float(argument)))
+            exact = power if loss == "exponential" else power / (1 + power)
+            unit = mpmath.mpf(float(np.spacing(dtype(float(exact)))))
+            assert abs(mpmath.mpf(float(value)) - exact) < WEIGHT_ULPS * unit, (argument, value)
+
+
+def test_hard_margins_have_no_version_for_a_gpu(emulated):
+    X, y = (emulated.asarray(value) for value in problem(6, 3))
+    with pytest.raises(genkern.errors.BackendUnavailable, match="max_margin has no cupy version"):
+        genkern.max_margin(X, y)
