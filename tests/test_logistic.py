@@ -427,6 +427,32 @@ def test_bits_do_not_depend_on_threads_batch_or_order(backend, loss, dtype):
                     np.testing.assert_array_equal(getattr(found, name), getattr(whole, name)[where])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_threads_that_share_one_problem_change_no_bit(backend, dtype):
+    """Large enough for strips of rows, in panels (few columns), blocks, and the triangle of a wide problem."""
+    if backend != "cpp":
+        return  # one thread
+    for n, d, steps in ((600, 45, 3000), (400, 200, 500), (250, 900, 700)):
+        X, y = problem(n, d, dtype=dtype)
+        size = 1.0 / np.linalg.norm(X.astype(float), 2) ** 2
+        cases = [{"algorithm": "gd"}, {"algorithm": "heavy_ball"}, {"loss": "exponential"}]
+        for case in [*cases, {"method": "continued"}] if d < 100 else cases:
+            case = {"method": "exact", "step_size": size} | case
+
+            def run(X, y, threads, case=case, steps=steps):
+                counts = [1, 2, steps // 3, steps] + [1e6] * (case["method"] == "continued")
+                return genkern.logistic_path(X, y, counts, backend=backend, n_threads=threads, **case)
+
+            alone = run(X, y, 1)
+            assert alone.status == 0
+            others = [run(X, y, threads) for threads in (2, 3, 2, 8)]
+            others.append(run(np.stack([X, X]), np.stack([y, y]), 2))
+            for found in others:
+                for name in ("coef", "log_loss", "margin", "norm", "error", "status"):
+                    last = getattr(found, name)
+                    np.testing.assert_array_equal(last if found is not others[-1] else last[1], getattr(alone, name))
+
+
 def test_logged_steps_do_not_depend_on_their_neighbours(backend):
     X, y = problem(9, 4)
     whole = genkern.logistic_path(X, y, [1, 5, 5, 90, 4000], backend=backend, method="exact")
