@@ -18,8 +18,8 @@ namespace genkern {
 // One thread, the driver, calls assemble() once and run() again and again; the others call help(), which returns after
 // stop(). Each run is work(member, members) on every member at once, the driver being member 0, with meet() between its
 // steps, the same number of times each; results must not depend on `members`. Helpers that have not come yet are no
-// members. Where others want the cores, one that waits for the other loses more than sharing gains: runs that were
-// slower than the driver alone are followed by runs of the driver alone, by more and more of them.
+// members. Where others want the cores, one that waits for the other loses more than sharing gains: after shared runs
+// that have lost too much against the driver alone it goes alone for twenty times of what was lost.
 //
 // One way from core to core takes 0.2 us here, so members do what follows a meeting each for themselves: handing out
 // and gathering costs two ways.
@@ -44,15 +44,15 @@ class StripTeam {
                    std::memory_order_release);
       work_(0, present);
     }
-    const double time = std::chrono::duration<double>(clock::now() - start).count() / steps;
+    const double elapsed = std::chrono::duration<double>(clock::now() - start).count(), time = elapsed / steps;
     if (alone) {
       time_alone_ = time_alone_ > 0 ? std::min(time, 1.1 * time_alone_) : time;
-      alone_for_ -= alone_for_ > 0;
+      alone_for_ -= elapsed;
     } else if (time < time_alone_) {
-      pause_ = 1;
-    } else {
-      alone_for_ = pause_;
-      pause_ = std::min(2 * pause_, longest_pause);
+      lost_ = 0;
+    } else if ((lost_ += elapsed - time_alone_ * steps) > most_lost) {
+      alone_for_ = 20 * lost_;
+      lost_ = 0;
     }
   }
 
@@ -98,7 +98,8 @@ class StripTeam {
   void stop() { stopped_.store(true, std::memory_order_release); }
 
  private:
-  static constexpr int spins = 1000, longest_pause = 1024;
+  static constexpr int spins = 1000;
+  static constexpr double most_lost = 300e-6;     // s; to wake a helper that sleeps takes 0.1 ms
   static constexpr std::uint64_t most = 1 << 16;  // threads
 
   struct alignas(64) Mark {
@@ -108,9 +109,9 @@ class StripTeam {
   const int threads_;
   std::unique_ptr<Mark[]> marks_;
   std::function<void(int, int)> work_;
-  int alone_for_ = 0, pause_ = 1;  // runs
-  double time_alone_ = 0;          // of a step
-  std::uint64_t base_ = 0;         // meetings before this run
+  double alone_for_ = 0, lost_ = 0;  // s; the latter since the last run that gained
+  double time_alone_ = 0;            // of a step
+  std::uint64_t base_ = 0;           // meetings before this run
   alignas(64) std::atomic<int> helpers_{0};
   alignas(64) std::atomic<std::uint64_t> order_{0};  // number of the run that is shared, and its members
   std::atomic<bool> stopped_{false};
