@@ -2,6 +2,7 @@
 
     python bench/report.py --update-readme README.md --json report.json
     python bench/report.py --families curves --update-readme README.md     # that table alone
+    python bench/report.py --families logistic margin --update-readme README.md     # or this one
     python bench/report.py --peers scipy --json other.json       # in an environment with another SciPy
     python bench/report.py --merge other.json                    # its rows join the table
 
@@ -154,6 +155,7 @@ def measure_class(benchmark: type, threads: int, repeats: int) -> list[dict[str,
             except NotImplementedError as error:
                 missing[backend] = str(error)
                 continue
+            print(f"{benchmark.__name__}: {', '.join(map(str, arguments))}", file=sys.stderr, flush=True)
             call = functools.partial(getattr(instance, timed), *arguments)
             kind = "ours" if backend in least_squares.OURS else "stable"
             entries += [Entry(backend, n, call, kind) for n in sorted({threads} if kind == "ours" else {1, threads})]
@@ -257,6 +259,7 @@ def main() -> None:
         "--families", nargs="+", choices=families(), default=families(), help="benchmark files; all if left out"
     )
     parser.add_argument("--small-curves", action="store_true", help="one tiny curve, to see that its table runs")
+    parser.add_argument("--small-separable", action="store_true", help="a few tiny rows of separable data, likewise")
     parser.add_argument("--json", type=Path, help="write every number to this file")
     parser.add_argument(
         "--merge", type=Path, nargs="*", default=[], help="files written by --json in other environments"
@@ -290,8 +293,13 @@ def main() -> None:
 
         print("curves ...", file=sys.stderr, flush=True)
         report["curves"] = curves_report.measure(ours, options.threads, small=options.small_curves)
-    # The rows of these two are not of one class each.
-    for family in [name for name in options.families if name not in ("curves", "least_squares")]:
+    if {"logistic", "margin"} & {*options.families}:  # one table
+        import separable_report
+
+        report["separable"] = separable_report.measure(ours, options.threads, small=options.small_separable)
+    # The rows of these are not of one class each.
+    apart = ("curves", "least_squares", "logistic", "margin")
+    for family in [name for name in options.families if name not in apart]:
         module = importlib.import_module(f"benchmarks.{family}")
         for benchmark in vars(module).values():
             if isinstance(benchmark, type) and "backend" in getattr(benchmark, "param_names", ()):
@@ -305,6 +313,8 @@ def main() -> None:
         tables[BEGIN, END] = markdown(report)
     if "curves" in report:
         tables[curves_report.BEGIN, curves_report.END] = curves_report.markdown(report)
+    if "separable" in report:
+        tables[separable_report.BEGIN, separable_report.END] = separable_report.markdown(report)
     text = "\n".join(tables.values())
     print(text)
     if options.markdown:

@@ -43,8 +43,8 @@ class LogisticPath:
     step_size : array (...), float64
         As used.
     status : array (...), int8
-        0 fine, 1 X, y or init of this item is not finite, 2 an iterate was not finite (diverged), 3 `error` is above
-        `rtol` at some logged step.
+        0 fine, 1 X, y or init of this item is not finite, 2 an iterate was not finite (diverged, or data so large or
+        small that float64 holds no default step size for it), 3 `error` is above `rtol` at some logged step.
     """
 
     steps: Any

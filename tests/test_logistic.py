@@ -266,6 +266,23 @@ def test_divergence_is_a_status(backend, algorithm):
     assert np.isnan(path.coef[1::2, 2]).all() and np.isnan(path.log_loss[1::2, 2]).all()
 
 
+def test_a_step_size_that_float64_cannot_hold_is_a_status(backend):
+    """The default is of the order of the data to the power -2: inf or 0 here, neither of which gets anywhere."""
+    X, y = problem(6, 3)
+    for scale in (1e-160, 1e-300, 1e160, 1e300):
+        batch = np.stack([X, scale * X])
+        for options in ({}, {"loss": "exponential"}, {"algorithm": "normalized"}, {"algorithm": "mirror", "p": 3.0}):
+            path = genkern.logistic_path(batch, y, [0, 20], backend=backend, **options)
+            assert (
+                path.status.tolist() == [0, 2] and np.isnan(path.coef[1, 1]).all() and np.isfinite(path.coef[0]).all()
+            )
+    for scale in (1e-140, 1e140):  # its own step size where there is one
+        path = genkern.logistic_path(scale * X, y, 20, backend=backend)
+        plain = genkern.logistic_path(X, y, 20, backend=backend)
+        np.testing.assert_allclose(path.coef * scale, plain.coef, rtol=1e-12)
+    assert genkern.logistic_path(np.zeros((2, 3)), y[:2], 20, backend=backend).step_size == 1
+
+
 def test_layouts(backend):
     X, y = problem(8, 5, batch=(3,))
     expected = genkern.logistic_path(X, y, [7], step_size=0.1, backend=backend).coef
@@ -408,13 +425,15 @@ def test_no_argument_crashes(backend, argument, value):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_bits_do_not_depend_on_threads_batch_or_order(backend, loss, dtype):
     shapes = [(1, 1), (2, 3), (7, 4), (16, 8), (33, 5), (3, 40), (9, 70), (41, 47), (70, 20), (150, 90)]
-    items = 11 if backend == "cpp" else 3
+    items = 11 if backend == "cpp" else 2  # the others do one item after another
     for n, d in shapes[: None if backend == "cpp" else 4]:
         X, y = problem(n, d, batch=(items,), dtype=dtype)
         sizes = np.linspace(0.01, 0.05, items) / n
         for method, steps in (("exact", [3, 500 if n < 40 else 60]), ("continued", [400, 1e9])):
             if method == "continued" and (
-                (n, d) not in [(7, 4), (3, 40)] or (backend != "cpp" and dtype != np.float64) or backend == "cupy"
+                (n, d) not in [(7, 4), (3, 40)][: None if backend == "cpp" else 1]
+                or (backend != "cpp" and dtype != np.float64)
+                or backend == "cupy"
             ):
                 continue
 
@@ -432,6 +451,32 @@ def test_bits_do_not_depend_on_threads_batch_or_order(backend, loss, dtype):
                 found = run(where, **options)
                 for name in ("coef", "log_loss", "margin", "norm", "error", "status"):
                     np.testing.assert_array_equal(getattr(found, name), getattr(whole, name)[where])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_threads_that_share_one_problem_change_no_bit(backend, dtype):
+    """Large enough for strips of rows, in panels (few columns), blocks, and the triangle of a wide problem."""
+    if backend != "cpp":
+        return  # one thread
+    for n, d, steps in ((600, 45, 1500), (400, 200, 200), (250, 900, 400)):
+        X, y = problem(n, d, dtype=dtype)
+        size = 1.0 / np.linalg.norm(X.astype(float), 2) ** 2
+        cases = [{"algorithm": "gd"}, {"algorithm": "heavy_ball"}, {"loss": "exponential"}]
+        for case in [*cases, {"method": "continued"}] if d < 100 else cases:
+            case = {"method": "exact", "step_size": size} | case
+
+            def run(X, y, threads, case=case, steps=steps):
+                counts = [1, 2, steps // 3, steps] + [1e6] * (case["method"] == "continued")
+                return genkern.logistic_path(X, y, counts, backend=backend, n_threads=threads, **case)
+
+            alone = run(X, y, 1)
+            assert alone.status == 0
+            others = [run(X, y, threads) for threads in (2, 3, 8)]
+            others.append(run(np.stack([X, X]), np.stack([y, y]), 2))
+            for found in others:
+                for name in ("coef", "log_loss", "margin", "norm", "error", "status"):
+                    last = getattr(found, name)
+                    np.testing.assert_array_equal(last if found is not others[-1] else last[1], getattr(alone, name))
 
 
 def test_logged_steps_do_not_depend_on_their_neighbours(backend):

@@ -58,6 +58,28 @@ def test_the_continuation_and_its_estimate_hold_for_every_problem(backend):
         assert np.all(path.error <= 10 * np.maximum(true, 1e-13)), (name, true, path.error)
 
 
+# Problems of 10^7 real steps: as many small ones as fit into one group of vector lanes.
+FAR = ("random labels 11x8", "random labels 12x7", "known margin 30x5", "known margin 15x6", "clouds 16x5", "soudry",
+       "nearly tied 1e-2", "not separable clouds 30x2")  # fmt: skip
+
+
+def test_ten_million_real_steps():
+    """1e-9 of them, and an honest estimate. Points and columns of zeros, which change no bit, make the sizes equal."""
+    require("cpp")
+    data = [PROBLEMS[name]() for name in FAR]
+    n, d = max(len(X) for X, _ in data), max(X.shape[1] for X, _ in data)
+    points, labels = np.zeros((len(data), n, d)), np.ones((len(data), n))
+    for item, (X, y) in enumerate(data):
+        points[item, : len(X), : X.shape[1]], labels[item, : len(X)] = X, y
+    sizes = [4 / np.linalg.norm(X, 2) ** 2 for X, _ in data]
+    exact = genkern.logistic_path(points, labels, 1e7, step_size=sizes, method="exact", backend="cpp").coef
+    for item, (X, y) in enumerate(data):
+        path = genkern.logistic_path(X, y, 1e7, step_size=sizes[item], method="continued", backend="cpp")
+        real = exact[item, : X.shape[1]]
+        true = np.linalg.norm(path.coef - real) / np.linalg.norm(real)
+        assert path.status == 0 and true < 1e-9 and true <= path.error <= 10 * max(true, 1e-13), (FAR[item], true)
+
+
 @pytest.mark.parametrize("rtol", [1e-3, 1e-7])
 def test_the_estimate_holds_where_the_burn_in_is_short(rtol):
     """With a loose rtol the flow's own error is what is estimated, not rounding."""
@@ -245,8 +267,10 @@ def test_opposite_points_stay_at_zero(backend):
     assert path.status == 0 and np.all(np.abs(path.coef) < 1e-12)
 
 
+@pytest.mark.parametrize("backend", ["cpp", "numba"])  # the longest burn-in there is: minutes of it in plain NumPy
 def test_nothing_false_is_said_where_rounding_decides(backend):
     """Mixed data in general position: far out its rounded entries decide, so no small error may be claimed."""
+    require(backend)
     X, y = PROBLEMS["mixed a"]()
     Q = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0]
     plain = genkern.logistic_path(X, y, [1e5, 1e13, 1e30], backend=backend)

@@ -48,7 +48,7 @@ def test_commands_are_marked(command):
     assert len(re.findall(rf"^<!-- command:{command} -->\n```sh\n.+\n```$", README, re.MULTILINE)) == 1
 
 
-@pytest.mark.parametrize("block", ["benchmark", "benchmark-curves"])
+@pytest.mark.parametrize("block", ["benchmark", "benchmark-curves", "benchmark-separable"])
 def test_the_benchmark_blocks_are_there(block):
     assert README.count(f"<!-- {block}:begin -->") == README.count(f"<!-- {block}:end -->") == 1
 

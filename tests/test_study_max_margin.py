@@ -20,7 +20,7 @@ def test_limits_of_the_generic_case():
     """The four points of two dimensions whose limits are known to eight digits."""
     Z = np.array([[1, 2], [2, -0.3], [2.5, 1.5], [3, 2]])
     best = genkern.max_margin(Z, np.ones(4))
-    tilde, basis = _margin_limits.residual(Z, best.coef, 1.0)
+    tilde, basis = _margin_limits.offset(Z, best.coef, 1.0)
     assert basis.shape == (2, 2)
     np.testing.assert_allclose(tilde, [0.89555792, 0.51606547], atol=5e-9)
     np.testing.assert_allclose(np.exp(-Z[:2] @ tilde), best.dual[:2], rtol=1e-12)  # the residual equation itself
@@ -37,7 +37,7 @@ def test_limits_of_the_exact_case():
     Z = np.concatenate([points, points])
     eta = 0.35355339059327373
     w_hat = genkern.max_margin(Z, np.ones(4)).coef
-    tilde, _ = _margin_limits.residual(Z, w_hat, eta)
+    tilde, _ = _margin_limits.offset(Z, w_hat, eta)
     np.testing.assert_allclose(tilde, 0.5 * math.log(8 * eta), rtol=1e-12)
     limits = _margin_limits.limits(Z, w_hat, tilde, eta)
     assert limits["loss"] == pytest.approx(math.sqrt(2), rel=1e-12)
@@ -50,7 +50,7 @@ def test_limits_of_the_exact_case():
 def test_the_span_of_the_support_decides_what_theory_knows():
     Z = np.array([[1.0, 0.0, 0.0], [2.0, 1.0, 0.0]])
     w_hat = genkern.max_margin(Z, np.ones(2)).coef
-    tilde, basis = _margin_limits.residual(Z, w_hat, 0.5)
+    tilde, basis = _margin_limits.offset(Z, w_hat, 0.5)
     assert basis.shape == (1, 3)
     np.testing.assert_allclose(tilde, [math.log(0.5), 0, 0], atol=1e-12)
 

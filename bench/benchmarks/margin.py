@@ -38,11 +38,11 @@ def problem(name: str) -> tuple[Array, Array]:
     return np.column_stack([X, np.ones(len(y))]), y
 
 
-def batch(name: str) -> tuple[Array, Array]:
-    """ITEMS problems of one data set."""
+def batch(name: str, items: int = ITEMS) -> tuple[Array, Array]:
+    """`items` problems of one data set."""
     X, y = problem(name)
     rng = np.random.Generator(np.random.PCG64([20261124, len(y)]))
-    rows = np.stack([rng.permutation(len(y))[: len(y) * 4 // 5] for _ in range(ITEMS)])
+    rows = np.stack([rng.permutation(len(y))[: len(y) * 4 // 5] for _ in range(items)])
     return X[rows], y[rows]
 
 

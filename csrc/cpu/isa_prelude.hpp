@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -18,5 +20,6 @@
 #include "support/buffer.hpp"
 #include "support/isa.hpp"
 #include "support/lapack.hpp"
+#include "support/strip_team.hpp"
 #include "support/thread_pool.hpp"
 #include "support/view.hpp"

@@ -15,20 +15,9 @@
 #include <pthread.h>
 #define GENKERN_HAS_FORK 1
 #endif
-#if defined(__x86_64__) || defined(_M_X64)
-#include <immintrin.h>
-#endif
 
 namespace genkern {
 namespace {
-
-inline void relax() {
-#if defined(__x86_64__) || defined(_M_X64)
-  _mm_pause();
-#else
-  std::this_thread::yield();
-#endif
-}
 
 struct Job;
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <thread>
 
 #include "support/view.hpp"
 
@@ -22,5 +23,14 @@ void parallel_for(index_t chunks, int threads, const std::function<void(index_t,
 // For bodies that take long, every millisecond or so: throws Interrupted if the call that the body belongs to is to
 // stop, for whatever reason.
 void check_interrupt();
+
+// Tells the processor that a loop waits for another core.
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
 
 }  // namespace genkern

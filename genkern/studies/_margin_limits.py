@@ -7,39 +7,21 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
+from genkern.theory import gd_direction_limit
+
 Array = np.ndarray[Any, Any]
 _TIGHT = 1e-8  # points with a margin below 1 + this are on the margin
-_STEPS = 100
 
 
-def residual(Z: Array, w_hat: Array, step_size: float) -> tuple[Array, Array]:
+def offset(Z: Array, w_hat: Array, step_size: float) -> tuple[Array, Array]:
     """The part of w_tilde in the span of the points on the margin, and an orthonormal basis (r, d) of that span.
 
-    It solves ``step_size sum_n exp(-<z_n, w>) z_n = w_hat`` over the points z_n (rows of Z) with ``<z_n, w_hat> = 1``,
-    which is ``step_size exp(-<z_n, w>) = alpha_n`` where these are independent (Soudry et al. 2018, Theorem 4). The
-    solution minimises a convex function; Newton's method with halved steps.
+    Those points (rows of Z) alone have the same hard margin, and span themselves: theory knows their limit.
     """
     on_margin = Z[Z @ w_hat <= 1.0 + _TIGHT]
+    _, tilde = gd_direction_limit(on_margin, np.ones(len(on_margin)), step_size=step_size)
     _, s, Vt = np.linalg.svd(on_margin, full_matrices=False)
-    basis = Vt[s > 1e-10 * s[0]]
-    points, target = on_margin @ basis.T, basis @ w_hat
-
-    def value(c: Array) -> float:
-        with np.errstate(over="ignore"):
-            return float(step_size * np.exp(-points @ c).sum() + target @ c)
-
-    c = target * np.log(step_size * len(points) / (w_hat @ w_hat))  # right where all weights are equal
-    for _ in range(_STEPS):
-        weights = step_size * np.exp(-points @ c)
-        slope = target - weights @ points
-        change = np.linalg.solve((points * weights[:, None]).T @ points, slope)
-        if not np.linalg.norm(change) > 1e-13 * np.linalg.norm(c):
-            break
-        length = 1.0
-        while length > 1e-9 and not value(c - length * change) <= value(c) + 1e-15 * abs(value(c)):
-            length /= 2.0
-        c = c - length * change
-    return c @ basis, basis
+    return tilde, Vt[s > 1e-10 * s[0]]
 
 
 def limits(Z: Array, w_hat: Array, w_tilde: Array, step_size: float) -> dict[str, float]:

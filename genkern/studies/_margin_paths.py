@@ -54,7 +54,7 @@ def follow(
     path = genkern.logistic_path(X, y, steps, loss=loss, method="continued", **kernel)
     loop = genkern.logistic_path(X, y, whole, loss=loss, method="exact", **kernel)
     step_size = float(path.step_size)
-    tilde, basis = _margin_limits.residual(Z, w_hat, step_size)
+    tilde, basis = _margin_limits.offset(Z, w_hat, step_size)
     logs = np.log(steps)
     rest = path.coef[-1] - w_hat * logs[-1]
     tilde = tilde + (rest - rest @ basis.T @ basis)
