@@ -19,8 +19,9 @@ Function = Callable[..., Any]
 NAMES = (
     "abs", "add", "all", "any", "arctan2", "argmax", "argmin", "argsort", "atleast_1d", "atleast_2d", "broadcast_to",
     "clip", "concatenate", "copysign", "cos", "cumsum", "diag", "diagonal", "divide", "dot", "einsum", "equal",
-    "exp", "expand_dims", "expm1", "fabs", "floor", "flip", "frexp", "greater", "hypot", "isfinite", "isinf", "isnan", "ldexp",
-    "log", "log1p", "logical_and", "logical_not", "logical_or", "matmul", "max", "maximum", "mean", "min", "minimum",
+    "exp", "expand_dims", "expm1", "fabs", "floor", "flip", "frexp", "greater", "hypot", "isfinite", "isinf", "isnan",
+    "ldexp", "log", "log1p", "logical_and", "logical_not", "logical_or", "matmul", "max", "maximum", "mean", "min",
+    "minimum",
     "mod", "moveaxis", "multiply", "nan_to_num", "negative", "outer", "power", "prod", "ravel", "reciprocal",
     "repeat", "reshape", "roll", "searchsorted", "sign", "sin", "sort", "split", "sqrt", "square", "squeeze", "stack",
     "subtract", "sum", "swapaxes", "take", "take_along_axis", "tensordot", "tile", "trace", "transpose", "tril",
