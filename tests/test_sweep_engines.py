@@ -179,6 +179,11 @@ def test_a_cell_that_kills_its_workers_is_one_failure(executor):
     assert [cell.results for cell in result if cell.parameters["i"] != 1] == [{"x": i} for i in range(40) if i != 1]
 
 
+def test_ctrl_c_of_a_task_is_its_own():
+    result = run(tasks.interrupted, Grid(i=range(4)), progress=False)
+    assert [(cell.status, cell.error) for cell in result.failed] == [("failed", "KeyboardInterrupt")]
+
+
 def test_a_broken_executor_of_the_users_is_named_and_resumed(tmp_path):
     grid = Grid(i=[*range(2, 200), 1])
     with (

@@ -222,6 +222,8 @@ HOSTILE = [
     ("<f8", "[3]", b"\0" * 8),
     ("<f8", "[-1]", b"\0" * 8),
     ("<f8", "[4611686018427387904, 2]", b"\0" * 8),
+    ("<f8", "[0, 1000000000000]", b""),
+    ("<f8", "[0, 1000000000000000000000000]", b""),
     ("<f8", '["1"]', b"\0" * 8),
     ("<f8", "[" * 100000, b""),
     ("<f8", "[true]", b"\0" * 8),
@@ -360,6 +362,19 @@ def test_a_full_disk_ends_with_one_line_and_a_sound_store(tmp_path, path):
             assert len(resumed) == total
     assert seen[0] > 0
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_what_no_store_can_hold_fails_its_cell_alone(path, monkeypatch):
+    monkeypatch.setattr(_values, "BYTES", 4000)
+    cells = list(serial(tasks.odd, Grid(i=range(8)), store=path))
+    assert [cell.status for cell in cells] == ["done", *["failed"] * 6, "done"]
+    errors = [cell.error for cell in cells]
+    assert errors[1] == r"FileNotFoundError: no file b\udcff, \x1b[31m red"
+    assert errors[2] == r"ValueError: names of results must be text that UTF-8 can hold, got 'b\udcff'"
+    assert errors[3] == r"ValueError: result 'x' must be text that UTF-8 can hold, got 'b\udcff'"
+    assert errors[4].startswith("ValueError: result 'x' has 8000 bytes, and a store takes at most 4000")
+    assert "must be an array without a mask" in errors[5]
+    assert errors[6].startswith("ValueError: result 'x' has 8000 bytes")
 
 
 def test_a_copy_of_a_store_goes_on_elsewhere(filled, tmp_path):

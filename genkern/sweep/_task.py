@@ -38,7 +38,8 @@ class Task:
                 )
             self.common = {**function.keywords, **self.common}
             function = function.func
-        self.module, self.name = _name(function)
+        self.module, name = _name(function)
+        self.name = name.encode("utf-8", "backslashreplace").decode()  # a script's file may have any name
         if isinstance(version, bool) or not isinstance(version, (int, str)):
             raise TypeError(f"version must be an integer or a string, got {type(version).__name__}")
         self.version = version
