@@ -210,3 +210,15 @@ def interrupted(i):
     if i == 1:
         raise KeyboardInterrupt
     return {"x": i}
+
+
+def wander(i, folder):
+    """Changes to another folder."""
+    os.chdir(folder)
+    return {"x": i}
+
+
+def add_up(i, X):
+    """Changes an array that all cells share, or tries to."""
+    X += i
+    return {"x": X.copy()}
