@@ -45,9 +45,10 @@ def run(
     ----------
     task : function
         Defined at the top of a module, or a `functools.partial` of such a function with arguments that all cells share.
-        Arrays among these are sent once to each worker, and their contents belong to the sweep's identity; larger data
-        is best named by a path that the task opens with ``numpy.load(path, mmap_mode="r")``. Returns a dict of numbers,
-        strings, bools and arrays of bool, integer, float or complex dtype.
+        Arrays among these are read-only in the cells and are sent once to each worker, and their contents belong to
+        the sweep's identity; larger data is best named by a path that the task opens with
+        ``numpy.load(path, mmap_mode="r")``. Returns a dict of numbers, strings, bools and arrays of bool, integer,
+        float or complex dtype.
     grid : Grid
         The cells.
     store : path, optional

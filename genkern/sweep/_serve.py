@@ -11,6 +11,7 @@ import time
 
 from genkern.sweep import _cell
 from genkern.sweep._batches import BATCH_SECONDS
+from genkern.sweep._task import sealed
 
 
 def serve(pipe: multiprocessing.connection.Connection, threads: int, parent: int) -> None:
@@ -20,7 +21,7 @@ def serve(pipe: multiprocessing.connection.Connection, threads: int, parent: int
     try:
         pipe.send(("hello", None))
         try:
-            task = pickle.loads(pipe.recv_bytes())
+            task = sealed(pickle.loads(pipe.recv_bytes()))
         except Exception as error:
             pipe.send(("broken", _cell.describe(error)))
             return
