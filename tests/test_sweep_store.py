@@ -213,6 +213,7 @@ def test_damage_anywhere_gives_no_wrong_kind_of_error(path):
             outcomes.add(len([list(result), result.failed, result.status()]))
         except (ValueError, OSError, StoreMismatch) as error:
             assert "\n" not in str(error)
+            assert not isinstance(error, UnicodeError)
             outcomes.add(type(error).__name__)
     assert "ValueError" in outcomes
 

@@ -116,12 +116,16 @@ def explained(path: Path) -> Iterator[None]:
         text, name = str(error), getattr(error, "sqlite_errorname", "")
         if text.startswith("Could not decode"):
             raise ValueError(f"{path} is damaged: it has text that is not UTF-8") from None
+        if text == "unsupported file format":
+            raise ValueError(f"{path} is no sweep store, or damaged: {text}") from None
         code = errno.ENOSPC if "full" in text else errno.EROFS if "readonly" in text else errno.EIO
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             code, text = errno.EAGAIN, f"somebody else is reading or writing it ({text})"
         elif name.startswith("SQLITE_IOERR") and not name.endswith("READ"):
             text += " (is the disk full?)"
         raise OSError(code, f"cannot use the store {path}: {text}") from None
+    except UnicodeDecodeError:  # in the text of SQLite's error
+        raise ValueError(f"{path} is damaged: it has text that is not UTF-8") from None
     except sqlite3.DatabaseError as error:
         raise ValueError(f"{path} is no sweep store, or damaged: {error}") from None
 
@@ -147,8 +151,8 @@ def refuse_folder(path: Path) -> None:
 
 
 def _patient(path: Path) -> sqlite3.Connection:
-    """Open a store that a run may be making in this instant."""
-    deadline = time.monotonic() + 1.0
+    """Open a store that a run may be making or ending in this instant."""
+    deadline, first = time.monotonic() + 1.0, True
     while True:
         try:
             check_header(path)
@@ -160,9 +164,11 @@ def _patient(path: Path) -> sqlite3.Connection:
             except BaseException:
                 sql.close()
                 raise
-        except ValueError:
-            if time.monotonic() > deadline or not _lock.held(path):
+        except (ValueError, sqlite3.DatabaseError) as error:
+            ending = first and isinstance(error, sqlite3.OperationalError)
+            if time.monotonic() > deadline or not (ending or _lock.held(path)):
                 raise
+        first = False
         time.sleep(0.02)
 
 
@@ -171,7 +177,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     sql = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=30, check_same_thread=False)
     try:
         sql.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+            sql.close()
+            raise
         # A folder that may not be written to: SQLite cannot share memory with a writer there, and there is none.
         sql.close()
         if path.with_name(path.name + "-wal").exists() and path.with_name(path.name + "-wal").stat().st_size:
