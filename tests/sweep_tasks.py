@@ -186,3 +186,39 @@ def wait(i, seconds):
     start = time.time()
     time.sleep(seconds)
     return {"start": start, "end": time.time(), "pid": os.getpid()}
+
+
+def odd(i):
+    """Errors and results that a store could choke on."""
+    if i == 1:
+        raise FileNotFoundError("no file b\udcff, \x1b[31m red")
+    if i == 2:
+        return {"b\udcff": 1}
+    if i == 3:
+        return {"x": "b\udcff"}
+    if i == 4:
+        return {"x": np.zeros(1000)}
+    if i == 5:
+        return {"x": np.ma.masked_array([1.0, 2.0], [True, False])}
+    if i == 6:
+        return {"x": np.zeros((0, 1000))}
+    return {"x": i}
+
+
+def interrupted(i):
+    """Ctrl-C that nobody pressed, in cell 1."""
+    if i == 1:
+        raise KeyboardInterrupt
+    return {"x": i}
+
+
+def wander(i, folder):
+    """Changes to another folder."""
+    os.chdir(folder)
+    return {"x": i}
+
+
+def add_up(i, X):
+    """Changes an array that all cells share, or tries to."""
+    X += i
+    return {"x": X.copy()}

@@ -179,6 +179,20 @@ def test_a_cell_that_kills_its_workers_is_one_failure(executor):
     assert [cell.results for cell in result if cell.parameters["i"] != 1] == [{"x": i} for i in range(40) if i != 1]
 
 
+@pytest.mark.parametrize("executor", ["serial", "threads", "processes", "loky"], indirect=True)
+def test_shared_arrays_are_read_only(executor):
+    X = np.zeros(3)
+    result = quiet(functools.partial(tasks.add_up, X=X), Grid(i=range(1, 4)), executor=executor)
+    assert {cell.error for cell in result} == {"ValueError: output array is read-only"}
+    assert not X.any()
+    assert X.flags.writeable
+
+
+def test_ctrl_c_of_a_task_is_its_own():
+    result = run(tasks.interrupted, Grid(i=range(4)), progress=False)
+    assert [(cell.status, cell.error) for cell in result.failed] == [("failed", "KeyboardInterrupt")]
+
+
 def test_a_broken_executor_of_the_users_is_named_and_resumed(tmp_path):
     grid = Grid(i=[*range(2, 200), 1])
     with (

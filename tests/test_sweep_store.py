@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -18,7 +19,7 @@ import sweep_tasks as tasks
 
 import genkern
 from genkern.errors import StoreMismatch
-from genkern.sweep import Grid, _values, run
+from genkern.sweep import Grid, _lock, _reading, _store, _values, run
 
 serial = functools.partial(run, executor="serial", progress=False)
 
@@ -212,6 +213,7 @@ def test_damage_anywhere_gives_no_wrong_kind_of_error(path):
             outcomes.add(len([list(result), result.failed, result.status()]))
         except (ValueError, OSError, StoreMismatch) as error:
             assert "\n" not in str(error)
+            assert not isinstance(error, UnicodeError)
             outcomes.add(type(error).__name__)
     assert "ValueError" in outcomes
 
@@ -222,6 +224,8 @@ HOSTILE = [
     ("<f8", "[3]", b"\0" * 8),
     ("<f8", "[-1]", b"\0" * 8),
     ("<f8", "[4611686018427387904, 2]", b"\0" * 8),
+    ("<f8", "[0, 1000000000000]", b""),
+    ("<f8", "[0, 1000000000000000000000000]", b""),
     ("<f8", '["1"]', b"\0" * 8),
     ("<f8", "[" * 100000, b""),
     ("<f8", "[true]", b"\0" * 8),
@@ -362,6 +366,19 @@ def test_a_full_disk_ends_with_one_line_and_a_sound_store(tmp_path, path):
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
+def test_what_no_store_can_hold_fails_its_cell_alone(path, monkeypatch):
+    monkeypatch.setattr(_values, "BYTES", 4000)
+    cells = list(serial(tasks.odd, Grid(i=range(8)), store=path))
+    assert [cell.status for cell in cells] == ["done", *["failed"] * 6, "done"]
+    errors = [cell.error for cell in cells]
+    assert errors[1] == r"FileNotFoundError: no file b\udcff, \x1b[31m red"
+    assert errors[2] == r"ValueError: names of results must be text that UTF-8 can hold, got 'b\udcff'"
+    assert errors[3] == r"ValueError: result 'x' must be text that UTF-8 can hold, got 'b\udcff'"
+    assert errors[4].startswith("ValueError: result 'x' has 8000 bytes, and a store takes at most 4000")
+    assert "must be an array without a mask" in errors[5]
+    assert errors[6].startswith("ValueError: result 'x' has 8000 bytes")
+
+
 def test_a_copy_of_a_store_goes_on_elsewhere(filled, tmp_path):
     (tmp_path / "other").mkdir()
     copy = tmp_path / "other" / "copy.sweep"
@@ -376,3 +393,173 @@ def test_what_is_written_twice_is_the_same(tmp_path):
     for name in "ab":
         serial(tasks.kinds, grid, store=tmp_path / name)
     assert tasks.content(tmp_path / "a") == tasks.content(tmp_path / "b")
+
+
+def test_readers_and_runs_do_not_wait_for_each_other(filled, monkeypatch):
+    monkeypatch.setattr(_reading, "PAGE_CELLS", 10)
+    monkeypatch.setattr(_store, "PATIENCE", 0.1)
+    cells = iter(genkern.sweep.open(filled))
+    seen = [next(cells)]
+    assert len(serial(tasks.square, Grid(i=range(105)), store=filled)) == 105
+    seen += cells
+    assert [cell.results["square"] for cell in seen] == [i * i for i in range(100)]
+    with database(filled) as sql:
+        sql.execute("BEGIN")
+        sql.execute("SELECT * FROM cells").fetchone()
+        with pytest.raises(BlockingIOError, match=r"cannot use the store .* somebody else is reading or writing it"):
+            serial(tasks.square, Grid(i=range(106)), store=filled)
+
+
+def test_large_results_are_read_in_small_pages(path, monkeypatch):
+    monkeypatch.setattr(_reading, "PAGE_BYTES", 100)
+    serial(tasks.shapes, Grid(n=[5, 20, 3, 4, 40], kind=["b"]), store=path)
+    assert [len(cell.results["values"]) for cell in genkern.sweep.open(path)] == [5, 20, 3, 4, 40]
+
+
+def test_the_file_alone_is_a_store_while_others_read(path, monkeypatch):
+    monkeypatch.setattr(_store, "CLOSING", 0.1)
+    copy = path.with_name("copy")
+    with contextlib.ExitStack() as readers:
+
+        def look(recorded, cells, failed):
+            if recorded == 0:
+                shutil.copy(path, copy)
+                assert len(genkern.sweep.open(copy)) == 0
+                readers.enter_context(database(path)).execute("SELECT count(*) FROM cells").fetchone()
+
+        serial(tasks.square, Grid(i=range(50)), store=path, progress=look)
+        shutil.copy(path, copy)
+        assert len(genkern.sweep.open(copy)) == 50
+
+
+def test_status_counts_the_cells_of_all_grids(path):
+    serial(tasks.interrupt, Grid(i=range(10, 20)), store=path)
+    with pytest.raises(KeyboardInterrupt):
+        serial(tasks.interrupt, Grid(i=[*range(100, 105), 5, *range(106, 110)]), store=path)
+    state = genkern.sweep.open(path).status()
+    assert (state.cells, state.recorded, state.done) == (20, 15, 15)
+    assert state.seconds_left > 0
+
+
+def test_status_of_a_retry_counts_what_is_left(tmp_path, path):
+    task = functools.partial(tasks.repaired, folder=str(tmp_path))
+    serial(task, Grid(i=range(6)), store=path)
+    (tmp_path / "repaired").touch()
+    seen = []
+
+    def look(recorded, cells, failed):
+        state = genkern.sweep.open(path).status()
+        seen.append((state.cells, state.recorded, state.done, state.failed))
+
+    genkern.sweep.retry(task, path, executor="serial", progress=look)
+    assert seen[0] == (6, 3, 3, 0)
+    state = genkern.sweep.open(path).status()
+    assert (state.cells, state.recorded, state.done, state.failed) == (6, 6, 6, 0)
+
+
+def test_a_link_is_the_store_that_it_leads_to(tmp_path, path):
+    link = tmp_path / "link"
+    link.symlink_to(path)
+
+    def again(recorded, cells, failed):
+        if recorded == 0:
+            with pytest.raises(OSError, match="is being written by another run"):
+                serial(tasks.square, Grid(i=range(5)), store=link)
+
+    serial(tasks.square, Grid(i=range(3)), store=path, progress=again)
+    assert len(serial(tasks.square, Grid(i=range(5)), store=link)) == 5
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link", path.name]
+
+
+def test_a_task_may_change_to_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    task = functools.partial(tasks.wander, folder=str(tmp_path / "other"))
+    assert len(serial(task, Grid(i=range(3)), store="s.sweep")) == 3
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["other", "s.sweep"]
+
+
+def test_names_of_stores(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    serial(tasks.square, Grid(i=range(3)), store="~/s.sweep")
+    assert len(genkern.sweep.open("~/s.sweep")) == len(genkern.sweep.open(tmp_path / "s.sweep")) == 3
+    for use in (lambda: serial(tasks.square, Grid(i=[1]), store=tmp_path), lambda: genkern.sweep.open(tmp_path)):
+        with pytest.raises(IsADirectoryError, match="is a folder, and a sweep store is a file"):
+            use()
+
+
+def test_a_lock_that_vanishes_is_no_error(path, monkeypatch):
+    calls = []
+
+    def mark(file, original=_lock._mark):
+        calls.append(file)
+        if len(calls) == 1:
+            raise FileNotFoundError
+        return original(file)
+
+    path.with_name(path.name + ".lock").touch()
+    monkeypatch.setattr(_lock, "_mark", mark)
+    _lock.Lock(path).release()
+    assert not any(path.parent.iterdir())
+
+
+def test_a_store_in_the_making_is_waited_for(filled, path):
+    new = path.with_name("new")
+    new.touch()
+    held = _lock.Lock(new)
+    timer = threading.Timer(0.1, shutil.copy, [filled, new])
+    timer.start()
+    try:
+        assert len(genkern.sweep.open(new)) == 100
+    finally:
+        timer.join()
+        held.release()
+
+
+def test_a_forked_child_leaves_its_parents_store_and_locks():
+    code = (
+        "import os, sys, sweep_tasks as tasks; from genkern.sweep import Grid, _lock, run\n"
+        "result = run(tasks.square, Grid(i=range(3)), executor='serial', progress=False)\n"
+        "held = _lock.Lock(result.path)\n"
+        "child = os.fork()\n"
+        "if not child: sys.exit(len(_lock._mine))\n"
+        "print(os.waitpid(child, 0)[1], len(list(result)))"
+    )
+    out, _ = tasks.child(["-c", code], stdout=subprocess.PIPE).communicate(timeout=60)
+    assert out.split() == ["0", "3"]
+
+
+DAMAGE = [
+    "UPDATE runs SET cells = 'abc'",
+    "UPDATE runs SET cells = 1e300",
+    "UPDATE runs SET updated = 9e999",
+    "UPDATE runs SET done = -5",
+    "UPDATE meta SET value = CAST(value AS BLOB) WHERE name = 'task'",
+    "UPDATE meta SET value = CAST(x'22ff22' AS TEXT) WHERE name = 'common'",
+    "UPDATE meta SET value = '5' WHERE name = 'parameters'",
+    "UPDATE cells SET status = CAST(x'ff' AS TEXT)",
+    "UPDATE cells SET error = x'00'",
+    "UPDATE cells SET seconds = 'abc'",
+    "UPDATE cells SET key = CAST(place AS TEXT)",
+    "UPDATE results SET name = x'00'",
+    "ALTER TABLE cells DROP COLUMN host",
+    "CREATE TRIGGER t AFTER INSERT ON cells BEGIN DELETE FROM results; END",
+    "CREATE VIEW v AS SELECT * FROM cells",
+    "CREATE TABLE other (x)",
+]
+
+
+@pytest.mark.parametrize("statement", DAMAGE)
+def test_a_hostile_store_is_damaged(filled, statement):
+    with database(filled) as sql:
+        sql.execute(statement)
+    with pytest.raises(ValueError, match="damaged"):
+        result = genkern.sweep.open(filled)
+        result.status()
+        list(result)
+    if statement.startswith(("CREATE", "ALTER", "UPDATE meta")):
+        before = filled.read_bytes()
+        with pytest.raises(ValueError, match=r"damaged"):
+            serial(tasks.square, Grid(i=range(200)), store=filled)
+        if not statement.startswith("UPDATE"):
+            assert filled.read_bytes() == before

@@ -30,7 +30,9 @@ __all__ = ["Cell", "Grid", "SweepResult", "SweepStatus", "cell_seed", "open", "r
 def open(path: str | os.PathLike[str]) -> SweepResult:
     """Read a store: its results, its failures, how far it is.
 
-    Works while a run writes it and where nothing may be written. A store cannot run code, wherever it comes from.
+    Works while a run writes it and where nothing may be written. Until a run has ended in order, the file with ``-wal``
+    after its name is a part of the store: a copy of the store alone lacks its latest cells. A store cannot run code,
+    wherever it comes from.
 
     Raises
     ------

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import signal
 import threading
 import time
 import traceback
@@ -43,11 +44,12 @@ def call(task: Callable[..., Any], parameters: Mapping[str, Any], timeout: float
         name = _values.has_nan(rows)
         if name is not None:
             status, error = NAN, f"result {name!r} has a NaN"
-    except KeyboardInterrupt:
-        raise
     except _TimedOut:
         status = TIMEOUT
     except BaseException as caught:  # SystemExit of a task too is a failure of its cell alone
+        # A worker process is deaf to Ctrl-C, which ends the run elsewhere: there it is the task's own.
+        if isinstance(caught, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            raise
         status, error, trace = FAILED, describe(caught), _trace(caught)
     seconds = time.perf_counter() - start
     if timeout is not None and seconds > timeout:
@@ -76,7 +78,7 @@ def timed_out(timeout: float | None) -> str:
 
 def host() -> str:
     """Name of this machine."""
-    return platform.node()
+    return printable(platform.node())
 
 
 def describe(error: BaseException) -> str:
@@ -86,13 +88,20 @@ def describe(error: BaseException) -> str:
     except Exception:
         text = "(its message cannot be printed)"
     name = type(error).__name__
-    return " ".join(f"{name}: {text}".split())[:2000] if text else name
+    return printable(" ".join(f"{name}: {text}".split())[:2000] if text else name)
+
+
+def printable(text: str) -> str:
+    r"""Text that any terminal may see and any file may hold: control characters and lone surrogates as \x1b, \udcff."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _trace(error: BaseException) -> str:
     """Traceback below this module, which is the same on every executor."""
     frames = traceback.extract_tb(error.__traceback__)[1:]
-    return "".join(traceback.format_list(frames))[-20000:]
+    return printable("".join(traceback.format_list(frames))[-20000:])
 
 
 @contextlib.contextmanager

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from genkern.errors import StoreMismatch
+from genkern.sweep import _lock
 from genkern.sweep._task import Task, canonical
 
 FORMAT = 1
@@ -39,14 +43,22 @@ def identity(task: Task) -> dict[str, str]:
     }
 
 
+def locate(path: str | os.PathLike[str]) -> Path:
+    """The store itself, whatever links lead to it and wherever a task changes to."""
+    return Path(os.path.realpath(os.path.expanduser(Path(path))))
+
+
 def match(path: Path, sql: sqlite3.Connection, task: Task) -> None:
     """Refuse a store of another task, version or set of parameters."""
     found = dict(sql.execute("SELECT name, value FROM meta").fetchall())
     for name, here in identity(task).items():
         there = found.get(name)
-        if there is None:
+        if not isinstance(there, str):
             raise ValueError(f"{path} is damaged: its description has no {name}")
-        same = here == there if name != "parameters" else sorted(json.loads(here)) == sorted(json.loads(there))
+        try:
+            same = here == there if name != "parameters" else sorted(json.loads(here)) == sorted(json.loads(there))
+        except (TypeError, ValueError, RecursionError):
+            raise ValueError(f"{path} is damaged: its description has no {name}") from None
         if not same:
             what = {"common": "common arguments"}.get(name, name)
             if name == "common":
@@ -59,7 +71,7 @@ def _differing(text: str, other: str) -> str:
     try:
         ours, theirs = json.loads(text), json.loads(other)
         found = {name: value for name, value in ours.items() if theirs.get(name, theirs) != value}
-    except (AttributeError, ValueError):  # the text of a damaged store
+    except (AttributeError, ValueError, RecursionError):  # the text of a damaged store
         return text
     return ", ".join(f"{name} = {json.dumps(value):.80}" for name, value in found.items()) or "(none)"
 
@@ -79,14 +91,20 @@ def check_format(path: Path, sql: sqlite3.Connection) -> None:
     version = sql.execute("PRAGMA user_version").fetchone()[0]
     if version != FORMAT:
         raise StoreMismatch(f"the store {path} has format {version}, and this genkern reads format {FORMAT}")
-    missing = {"meta", "cells", "results", "runs"} - tables(sql)
+    # Nothing but what this version makes: a trigger or a view would run in whoever uses the store.
+    made = {("table", table.split()[2], table.split()[2], table) for table in TABLES}
+    found = schema(sql)
+    missing = [name for _, name, _, _ in sorted(made) if ("table", name) not in {row[:2] for row in found}]
     if missing:
-        raise ValueError(f"{path} is damaged: it has no table {', '.join(sorted(missing))}")
+        raise ValueError(f"{path} is damaged: it has no table {', '.join(missing)}")
+    indices = [row for row in found if row[0] == "index" and str(row[1]).startswith("sqlite_autoindex_") and not row[3]]
+    if set(found) - set(indices) != made:
+        raise ValueError(f"{path} is damaged: its tables are not those of a store")
 
 
-def tables(sql: sqlite3.Connection) -> set[str]:
-    """Names of all tables."""
-    return {name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+def schema(sql: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    """All that the database has: types, names, tables and texts."""
+    return sql.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
 
 
 @contextlib.contextmanager
@@ -95,9 +113,19 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        text = str(error)
+        text, name = str(error), getattr(error, "sqlite_errorname", "")
+        if text.startswith("Could not decode"):
+            raise ValueError(f"{path} is damaged: it has text that is not UTF-8") from None
+        if text == "unsupported file format":
+            raise ValueError(f"{path} is no sweep store, or damaged: {text}") from None
         code = errno.ENOSPC if "full" in text else errno.EROFS if "readonly" in text else errno.EIO
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            code, text = errno.EAGAIN, f"somebody else is reading or writing it ({text})"
+        elif name.startswith("SQLITE_IOERR") and not name.endswith("READ"):
+            text += " (is the disk full?)"
         raise OSError(code, f"cannot use the store {path}: {text}") from None
+    except UnicodeDecodeError:  # in the text of SQLite's error
+        raise ValueError(f"{path} is damaged: it has text that is not UTF-8") from None
     except sqlite3.DatabaseError as error:
         raise ValueError(f"{path} is no sweep store, or damaged: {error}") from None
 
@@ -105,17 +133,43 @@ def explained(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a store to read it, while a run writes it or not, also where nothing may be written."""
+    refuse_folder(path)
     if not path.is_file():
         raise FileNotFoundError(errno.ENOENT, f"no sweep store {path}")
     with explained(path):
-        check_header(path)
-        sql = _connect(path)
+        sql = _patient(path)
         try:
-            sql.execute("PRAGMA trusted_schema=OFF")
-            check_format(path, sql)
             yield sql
         finally:
             sql.close()
+
+
+def refuse_folder(path: Path) -> None:
+    """Refuse a folder as a store."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, f"{path} is a folder, and a sweep store is a file")
+
+
+def _patient(path: Path) -> sqlite3.Connection:
+    """Open a store that a run may be making or ending in this instant."""
+    deadline, first = time.monotonic() + 1.0, True
+    while True:
+        try:
+            check_header(path)
+            sql = _connect(path)
+            try:
+                sql.execute("PRAGMA trusted_schema=OFF")
+                check_format(path, sql)
+                return sql
+            except BaseException:
+                sql.close()
+                raise
+        except (ValueError, sqlite3.DatabaseError) as error:
+            ending = first and isinstance(error, sqlite3.OperationalError)
+            if time.monotonic() > deadline or not (ending or _lock.held(path)):
+                raise
+        first = False
+        time.sleep(0.02)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -123,7 +177,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     sql = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=30, check_same_thread=False)
     try:
         sql.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+            sql.close()
+            raise
         # A folder that may not be written to: SQLite cannot share memory with a writer there, and there is none.
         sql.close()
         if path.with_name(path.name + "-wal").exists() and path.with_name(path.name + "-wal").stat().st_size:

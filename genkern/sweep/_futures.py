@@ -13,7 +13,7 @@ from typing import Any
 from genkern.errors import GenkernError
 from genkern.sweep import _cell
 from genkern.sweep._batches import BATCH_SECONDS, DEATHS, TICK, Pace, Queue
-from genkern.sweep._task import Job, Task
+from genkern.sweep._task import Job, Task, sealed
 from genkern.sweep._workers import Record
 
 Batch = list[Mapping[str, Any]]
@@ -210,7 +210,7 @@ def run_batch(mark: str, content: Any, batch: Batch, threads: int, timeout: floa
         if task is None:
             if content is None:
                 return None
-            task = pickle.loads(content)
+            task = sealed(pickle.loads(content))
             _tasks.clear()  # a worker serves one sweep at a time; the arrays of the last one can be large
             _tasks[mark] = task
     outcomes: list[_cell.Outcome] = []

@@ -12,6 +12,16 @@ _mine: set[tuple[int, int]] = set()  # files that this process holds: the system
 _guard = threading.Lock()
 
 
+def _forked() -> None:
+    """A forked child holds none of its parent's locks."""
+    global _guard
+    _guard = threading.Lock()
+    _mine.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class Busy(Exception):
     """Another run holds the lock."""
 
@@ -39,13 +49,13 @@ class Lock:
         with _guard:
             while True:
                 # Asked before the file is opened: closing a handle drops all locks that the process has on the file.
-                if self.path.exists() and _mark(self.path) in _mine:
+                if _found(self.path) in _mine:
                     raise Busy
                 handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
                 try:
                     fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     # The holder before us may have removed the file since we opened it.
-                    if self.path.exists() and _mark(self.path) == _mark(handle):
+                    if _found(self.path) == _mark(handle):
                         self._handle, self._mine = handle, _mark(handle)
                         _mine.add(self._mine)
                         return
@@ -60,7 +70,8 @@ class Lock:
     def release(self) -> None:
         """Give the lock back."""
         with _guard:
-            self.path.unlink(missing_ok=True)
+            if _found(self.path) == self._mine:
+                self.path.unlink(missing_ok=True)
             _mine.discard(self._mine)
             os.close(self._handle)
 
@@ -70,7 +81,7 @@ def held(store: Path) -> bool:
     path = store.with_name(store.name + ".lock")
     with _guard:
         try:
-            if _mark(path) in _mine:
+            if _found(path) in _mine:
                 return True
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -82,6 +93,14 @@ def held(store: Path) -> bool:
         finally:
             os.close(handle)
     return False
+
+
+def _found(path: Path) -> tuple[int, int] | None:
+    """The file of that name; a holder may remove it at any time."""
+    try:
+        return _mark(path)
+    except FileNotFoundError:
+        return None
 
 
 def _mark(file: int | Path) -> tuple[int, int]:

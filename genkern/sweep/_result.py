@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genkern.sweep import _cell, _export, _format, _lock, _values
+from genkern.sweep import _cell, _export, _format, _reading
 from genkern.sweep._grid import Grid
 from genkern.sweep._task import Task
 
-_COLUMNS = "key, parameters, status, error, traceback, seconds, finished, host, genkern"
+_COLUMNS = f"key, {_reading.COLUMNS}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class SweepStatus:
     cells : int
         Cells of the sweep.
     recorded, done, failed : int
-        Cells that are recorded, of which done and failed (any status but "done").
+        Cells that are recorded, of which done and failed (any status but "done"). While a retry runs, the failures that
+        it has not come to count as not recorded.
     running : bool
         Whether a run has the store now.
     rate : float
@@ -86,14 +87,10 @@ class SweepResult:
     """
 
     def __init__(self, path: str | os.PathLike[str], task: Task | None = None, grid: Grid | None = None) -> None:
-        self._path, self._task, self._grid = Path(path), task, grid
-        with _format.reading(self._path) as sql:
-            meta = dict(sql.execute("SELECT name, value FROM meta"))
-        try:
-            self._meta = {name: json.loads(meta[name]) for name in ("version", "parameters", "common", "created")}
-            self._meta |= {"task": meta["task"], "genkern": meta["genkern"]}
-        except (KeyError, TypeError, ValueError):
-            raise ValueError(f"{self._path} is damaged: its description is incomplete") from None
+        self._path, self._task, self._grid = _format.locate(path), task, grid
+        if not self._path.exists():
+            raise FileNotFoundError(errno.ENOENT, f"no sweep store {Path(path)}")
+        self._meta = _reading.description(self._path)
         self._names: tuple[str, ...] = grid.names if grid is not None else tuple(self._meta["parameters"])
 
     @property
@@ -125,62 +122,52 @@ class SweepResult:
         return dict(self._meta["common"])
 
     def __len__(self) -> int:
-        with _format.reading(self._path) as sql:
-            if self._grid is None:
-                return int(sql.execute("SELECT count(*) FROM cells").fetchone()[0])
-            return sum(1 for _ in self._rows(sql, "key"))
+        return _reading.count(self._path, None if self._grid is None else self._keys())
 
     def __iter__(self) -> Iterator[Cell]:
-        with _format.reading(self._path) as sql:
-            for key, text, *rest in self._rows(sql, _COLUMNS):
-                rows = sql.execute("SELECT name, dtype, shape, data FROM results WHERE key = ? ORDER BY name", (key,))
-                results = {row[0]: _values.decode(*row) for row in rows.fetchall()}
-                yield Cell(self._parameters(text), results, *rest)
+        return self._cells(self._keys(), True)
 
     @property
     def failed(self) -> list[Cell]:
         """Cells whose status is not "done"."""
-        with _format.reading(self._path) as sql:
-            found = self._rows(sql, _COLUMNS, f"status != '{_cell.DONE}'")
-            return [Cell(self._parameters(text), {}, *rest) for _, text, *rest in found]
+        return [cell for cell in self._cells(self._keys(failed=True), False) if cell.status != _cell.DONE]
 
     def status(self) -> SweepStatus:
         """Counts, rate and time left, also while another process runs the sweep."""
-        running = _lock.held(self._path)
-        with _format.reading(self._path) as sql:
-            recorded, done = sql.execute(
-                f"SELECT count(*), coalesce(sum(status = '{_cell.DONE}'), 0) FROM cells"
-            ).fetchone()
-            run = sql.execute(
-                "SELECT cells, done + failed, updated - started FROM runs ORDER BY id DESC LIMIT 1"
-            ).fetchone() or (recorded, 0, 0.0)
-        cells = max(run[0], recorded)
-        rate = run[1] / run[2] if run[1] and run[2] > 0 else float("nan")
-        left = (cells - recorded) / rate if cells > recorded else 0.0
+        cells, recorded, done, running, rate, left = _reading.state(self._path)
         return SweepStatus(cells, recorded, done, recorded - done, running, rate, left)
 
     def __repr__(self) -> str:
         state = self.status()
         return f"<SweepResult of {self.task}: {state.done} done and {state.failed} failed of {state.cells} cells>"
 
-    def _rows(self, sql: Any, columns: str, condition: str = "1") -> Iterator[tuple[Any, ...]]:
-        """Rows of the table of cells in the grid's order."""
+    def _keys(self, failed: bool = False) -> Iterator[bytes]:
+        """Keys of the cells in the grid's order; with a grid, those of cells that are not recorded too."""
+        if self._grid is None or self._task is None:
+            return _reading.keys(self._path, failed)
+        task = self._task
+        return (task.job(place, parameters).key for place, parameters in enumerate(self._grid))
+
+    def _cells(self, keys: Iterator[bytes], results: bool) -> Iterator[Cell]:
+        for text, *rest, values in _reading.cells(self._path, keys, results):
+            yield Cell(self._parameters(text), values, *rest)
+
+    def _rows(self, sql: Any, columns: str) -> Iterator[tuple[Any, ...]]:
+        """Rows of the table of cells in the grid's order, to a reader with a transaction of its own."""
         with _format.explained(self._path):
             if self._grid is None or self._task is None:
-                yield from sql.execute(f"SELECT {columns} FROM cells WHERE {condition} ORDER BY place, parameters")
-                return
-            query = f"SELECT {columns} FROM cells WHERE key = ? AND {condition}"
-            for place, parameters in enumerate(self._grid):
-                row = sql.execute(query, (self._task.job(place, parameters).key,)).fetchone()
-                if row is not None:
-                    yield row
+                rows = iter(sql.execute(f"SELECT {columns} FROM cells ORDER BY place, parameters"))
+            else:
+                query = f"SELECT {columns} FROM cells WHERE key = ?"
+                found = (sql.execute(query, (key,)).fetchone() for key in self._keys())
+                rows = (row for row in found if row is not None)
+            for row in rows:
+                if columns == _COLUMNS:
+                    _reading.check(self._path, row[1:])
+                yield row
 
     def _parameters(self, text: str) -> dict[str, Any]:
-        try:
-            found = json.loads(text)
-            return {name: _tuple(found[name]) for name in self._names}
-        except (KeyError, TypeError, ValueError, RecursionError):
-            raise ValueError(f"{self._path} is damaged: {text!r:.60} are not the parameters of a cell") from None
+        return _reading.parameters(self._path, text, self._names)
 
     def to_pandas(self) -> Any:
         """Table with a row per recorded cell: parameters, results that are no arrays, status, error and seconds.
@@ -228,9 +215,3 @@ class SweepResult:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a file of the kind that its name ends in: .nc, .parquet, .csv or .npz."""
         _export.save(self, path)
-
-
-def _tuple(value: Any) -> Any:
-    if isinstance(value, dict):
-        raise ValueError("a mapping is no parameter")
-    return tuple(map(_tuple, value)) if isinstance(value, list) else value

@@ -12,7 +12,7 @@ from typing import Any
 
 from genkern import _checks
 from genkern.errors import CellFailed
-from genkern.sweep import _cell, _engines
+from genkern.sweep import _cell, _engines, _format
 from genkern.sweep._grid import Grid
 from genkern.sweep._progress import Progress
 from genkern.sweep._result import SweepResult
@@ -45,15 +45,17 @@ def run(
     ----------
     task : function
         Defined at the top of a module, or a `functools.partial` of such a function with arguments that all cells share.
-        Arrays among these are sent once to each worker, and their contents belong to the sweep's identity; larger data
-        is best named by a path that the task opens with ``numpy.load(path, mmap_mode="r")``. Returns a dict of numbers,
-        strings, bools and arrays of bool, integer, float or complex dtype.
+        Arrays among these are read-only in the cells and are sent once to each worker, and their contents belong to
+        the sweep's identity; larger data is best named by a path that the task opens with
+        ``numpy.load(path, mmap_mode="r")``. Returns a dict of numbers, strings, bools and arrays of bool, integer,
+        float or complex dtype.
     grid : Grid
         The cells.
     store : path, optional
         File for the results, an SQLite database. Without one they go to a temporary file that lives as long as the
         result. It should be on a local disk: SQLite's write-ahead log needs shared memory, which network file systems
-        do not give. A second run on it is refused while one is going on; reading is always possible.
+        do not give. A second run on it is refused while one is going on; reading is always possible. While a run goes
+        on, or after kill -9, the file named like it with ``-wal`` at the end is a part of it: move both, or none.
     executor : str or concurrent.futures.Executor, optional
         None or "processes": worker processes, as many as this process may use cores. "serial": the calling thread.
         "threads": a pool of threads. "loky": its processes. "dask": the current Dask client, or else a local cluster
@@ -150,7 +152,7 @@ def _run(
     if name in ("processes", "mpi"):
         task.need_module(name)
     temporary = tempfile.mkdtemp(prefix="genkern-sweep-") if path is None else None
-    file = Path(path) if path is not None else Path(temporary or "", "results.sweep")
+    file = _format.locate(Path(temporary, "results.sweep") if temporary is not None else path or "")
     try:
         store = Store(file, task, resume=resume, executor=name, cells=again or len(grid), durable=path is not None)
         _fill(store, task, grid, executor, progress, timeout, on_error, again)
@@ -160,8 +162,14 @@ def _run(
             shutil.rmtree(temporary, ignore_errors=True)
         raise
     if temporary is not None:
-        weakref.finalize(result, shutil.rmtree, temporary, ignore_errors=True)
+        weakref.finalize(result, _remove, temporary, os.getpid())
     return result
+
+
+def _remove(folder: str, process: int) -> None:
+    """Remove a temporary store; a forked child leaves its parent's alone."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fill(
@@ -171,7 +179,8 @@ def _fill(
     shown = None
     try:
         todo, skipped = _count(store, task, grid, again)
-        store.skip(skipped)
+        # The store may have cells that are none of this grid's.
+        store.plan(again or todo + store.recorded, store.recorded - (len(grid) if again else 0))
         shown = Progress(progress, len(grid), skipped)
 
         def tick() -> None:
@@ -215,5 +224,5 @@ def _jobs(store: Store, task: Task, grid: Grid, again: int) -> Iterator[Job]:
 def _count(store: Store, task: Task, grid: Grid, again: int) -> tuple[int, int]:
     """Numbers of cells to run and to skip."""
     total = len(grid)
-    todo = total if again or store.empty else sum(1 for _ in _jobs(store, task, grid, again))
+    todo = total if again or not store.recorded else sum(1 for _ in _jobs(store, task, grid, again))
     return todo, total - todo

@@ -11,17 +11,17 @@ import time
 
 from genkern.sweep import _cell
 from genkern.sweep._batches import BATCH_SECONDS
+from genkern.sweep._task import sealed
 
 
 def serve(pipe: multiprocessing.connection.Connection, threads: int, parent: int) -> None:
     """Run batches of cells until there are no more; each result is sent as soon as it is there."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     end_with(parent)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     try:
         pipe.send(("hello", None))
         try:
-            task = pickle.loads(pipe.recv_bytes())
+            task = sealed(pickle.loads(pipe.recv_bytes()))
         except Exception as error:
             pipe.send(("broken", _cell.describe(error)))
             return
@@ -39,7 +39,8 @@ def serve(pipe: multiprocessing.connection.Connection, threads: int, parent: int
 
 
 def end_with(parent: int) -> None:
-    """End this process when its parent is killed, in the middle of a cell too."""
+    """End this process when its parent is killed, in the middle of a cell too; Ctrl-C is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:

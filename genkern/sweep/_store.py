@@ -16,6 +16,8 @@ from genkern.sweep._task import Job, Task, canonical
 
 COMMIT_SECONDS = 0.5
 COMMIT_BYTES = 16 << 20
+PATIENCE = 10.0  # seconds to wait for others who have the file
+CLOSING = 2.0  # and at the end, where they cost a second file only
 
 
 class Store:
@@ -33,6 +35,7 @@ class Store:
         self.done = self.failed = 0
         self._waiting: list[tuple[Job, _cell.Outcome]] = []
         self._bytes, self._committed = 0, time.monotonic()
+        _format.refuse_folder(path)
         try:
             if not path.parent.is_dir():
                 raise FileNotFoundError(errno.ENOENT, f"no folder {path.parent}")
@@ -58,24 +61,24 @@ class Store:
             _format.check_header(self.path)
             if not os.access(self.path, os.W_OK):
                 raise OSError(errno.EACCES, f"cannot write to the store {self.path}: it is read-only")
-        self._sql = sql = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        self._sql = sql = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
         try:
             sql.execute("PRAGMA trusted_schema=OFF")
             # A run killed in its first instants leaves a database without tables.
-            new = not _format.tables(sql) and sql.execute("PRAGMA application_id").fetchone()[0] == 0
+            new = not _format.schema(sql) and sql.execute("PRAGMA application_id").fetchone()[0] == 0
             if not new:
                 _format.check_format(self.path, sql)
-            sql.execute("PRAGMA journal_mode=WAL")
             sql.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
-            if new:
+            if new:  # before there is a log, so that a copy of the file alone is a store from the start
                 with self._transaction():
                     self._create(task)
+            sql.execute("PRAGMA journal_mode=WAL")
             problem = sql.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problem != "ok":
                 raise ValueError(f"{self.path} is damaged: {' '.join(problem.split())}")
             _format.match(self.path, sql, task)
-            self.empty = not sql.execute("SELECT EXISTS (SELECT 1 FROM cells)").fetchone()[0]
-            if not resume and not self.empty:
+            self.recorded = int(sql.execute("SELECT count(*) FROM cells").fetchone()[0])
+            if not resume and self.recorded:
                 raise StoreMismatch(f"the store {self.path} has results already: say resume=True, or name another file")
         except BaseException:
             sql.close()
@@ -95,20 +98,22 @@ class Store:
         with self._transaction():
             self._run = self._sql.execute(
                 "INSERT INTO runs (started, updated, ended, cells, skipped, done, failed, executor, host, pid) "
-                "VALUES (?, ?, 0, ?, 0, 0, 0, ?, ?, ?)",
-                (now, now, cells, executor, _cell.host(), os.getpid()),
+                "VALUES (?, ?, 0, ?, ?, 0, 0, ?, ?, ?)",
+                (now, now, max(cells, self.recorded), self.recorded, executor, _cell.host(), os.getpid()),
             ).lastrowid
 
     def place(self, job: Job) -> int | None:
         """Place of a cell in its grid, None where it is not recorded."""
         with _format.explained(self.path):
             found = self._sql.execute("SELECT place FROM cells WHERE key = ?", (job.key,)).fetchone()
+        if found is not None and not isinstance(found[0], int):
+            raise ValueError(f"{self.path} is damaged: {found[0]!r:.60} is no place of a cell")
         return None if found is None else int(found[0])
 
-    def skip(self, cells: int) -> None:
-        """Say how many cells the run finds done."""
+    def plan(self, cells: int, skipped: int) -> None:
+        """Say how many cells the sweep has, and how many of those recorded the run leaves as they are."""
         with _format.explained(self.path), self._transaction():
-            self._sql.execute("UPDATE runs SET skipped = ? WHERE id = ?", (cells, self._run))
+            self._sql.execute("UPDATE runs SET cells = ?, skipped = ? WHERE id = ?", (cells, skipped, self._run))
 
     def add(self, job: Job, outcome: _cell.Outcome) -> None:
         """Record a cell; committed within COMMIT_SECONDS if flush is called often enough."""
@@ -173,10 +178,19 @@ class Store:
             self.flush(force=True)
             with _format.explained(self.path), self._transaction():
                 self._sql.execute("UPDATE runs SET ended = ? WHERE id = ?", (ended, self._run))
-            with contextlib.suppress(sqlite3.Error):
-                # Without a log a store is one file, to be read where nothing may be written. Fails while others read.
-                self._sql.execute("PRAGMA busy_timeout=0")
-                self._sql.execute("PRAGMA journal_mode=DELETE")
+            self._settle()
         finally:
             self._sql.close()
             self._held.release()
+
+    def _settle(self) -> None:
+        """Without a log a store is one file, to be read where nothing may be written. Fails while others read."""
+        deadline = time.monotonic() + CLOSING
+        with contextlib.suppress(sqlite3.Error):
+            self._sql.execute("PRAGMA busy_timeout=100")
+            while time.monotonic() < deadline:
+                self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                with contextlib.suppress(sqlite3.OperationalError):
+                    self._sql.execute("PRAGMA journal_mode=DELETE")
+                    return
+                time.sleep(0.02)

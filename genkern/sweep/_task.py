@@ -28,7 +28,7 @@ class Task:
     """A task with the arguments that all cells share (those of ``functools.partial``)."""
 
     def __init__(self, task: Any, version: Any, names: Sequence[str]) -> None:
-        self.call: Callable[..., Any] = task
+        self.call: Callable[..., Any] = sealed(task)
         function: Any = task
         self.common: dict[str, Any] = {}
         while isinstance(function, functools.partial):
@@ -38,7 +38,8 @@ class Task:
                 )
             self.common = {**function.keywords, **self.common}
             function = function.func
-        self.module, self.name = _name(function)
+        self.module, name = _name(function)
+        self.name = name.encode("utf-8", "backslashreplace").decode()  # a script's file may have any name
         if isinstance(version, bool) or not isinstance(version, (int, str)):
             raise TypeError(f"version must be an integer or a string, got {type(version).__name__}")
         self.version = version
@@ -74,6 +75,20 @@ class Task:
                 f"task must be importable for executor={executor!r}, got {self.name} of an interactive session "
                 "(write it to a .py file and import it, or use executor='threads')"
             )
+
+
+def sealed(task: Any) -> Any:
+    """The task with arrays that no cell can write to, where all cells share them; for workers, once it has arrived."""
+    if not isinstance(task, functools.partial):
+        return task
+    return functools.partial(sealed(task.func), *task.args, **{name: _seal(v) for name, v in task.keywords.items()})
+
+
+def _seal(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.view()
+        value.setflags(write=False)
+    return value
 
 
 def canonical(value: Any) -> str:

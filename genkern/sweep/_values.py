@@ -7,7 +7,7 @@ import math
 import numbers
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 Row = tuple[str, str, str, bytes]  # name, dtype, shape, data
 
 # Dtypes that a store may name; everything else is refused on the way in and on the way out.
+BYTES = 10**9 - 4096  # SQLite's limit of a row, less its other columns
 _ARRAY = re.compile(r"\|b1|\|[iu]1|<[iu][248]|<f[248]|<c(8|16)")
 
 
@@ -27,14 +28,37 @@ def encode(result: Any, parameters: Mapping[str, Any]) -> list[Row]:
             raise TypeError(f"names of results must be strings, got {name!r}")
         if name in parameters:
             raise ValueError(f"results must not have the name of a parameter, got {name!r}")
-    return [(name, *_encode(name, result[name])) for name in sorted(result)]
+        _utf8("names of results", name)
+    rows = [(str(name), *_encode(name, result[name])) for name in sorted(result)]
+    for name, _, _, data in rows:
+        _fits(name, len(name) + len(data))
+    return rows
+
+
+def _utf8(what: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} must be text that UTF-8 can hold, got {text!r:.60}") from None
+
+
+def _fits(name: str, size: int) -> None:
+    if size > BYTES:
+        raise ValueError(
+            f"result {name!r:.60} has {size} bytes, and a store takes at most {BYTES}: write it to a file of its own"
+        )
+
+
+def _extent(lengths: Sequence[int], dtype: np.dtype[Any]) -> int:
+    """Bytes of an array, axes of length 0 aside: an array without elements too must be of a shape to reckon with."""
+    return math.prod(max(n, 1) for n in lengths) * dtype.itemsize
 
 
 def _encode(name: str, value: Any) -> tuple[str, str, bytes]:
     if isinstance(value, bool):
         return "bool", "[]", bytes([value])
     if isinstance(value, str):
-        return "str", "[]", value.encode("utf-8", "surrogatepass")
+        return "str", "[]", _utf8(f"result {name!r}", value)
     if not isinstance(value, (np.generic, np.ndarray)):
         if isinstance(value, numbers.Integral):
             return "int", "[]", str(int(value)).encode()
@@ -46,12 +70,15 @@ def _encode(name: str, value: Any) -> tuple[str, str, bytes]:
             raise TypeError(
                 f"result {name!r} must be a number, a string, a bool or an array, got {type(value).__name__}"
             )
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"result {name!r} must be an array without a mask: say what stands for what is masked")
     array = np.asarray(value)
     if array.dtype.kind == "U" and array.ndim == 0:
         return _encode(name, str(array[()]))
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     if not _ARRAY.fullmatch(array.dtype.str):
         raise TypeError(f"result {name!r} must have a bool, integer, float or complex dtype, got {array.dtype}")
+    _fits(name, _extent(array.shape, array.dtype))
     return array.dtype.str, json.dumps(list(array.shape)), array.tobytes()
 
 
@@ -63,9 +90,11 @@ def has_nan(rows: list[Row]) -> str | None:
     return None
 
 
-def decode(name: str, dtype: Any, shape: Any, data: Any) -> Any:
+def decode(name: Any, dtype: Any, shape: Any, data: Any) -> Any:
     """Value of a row of the store, which may come from anywhere: checked, and never executed."""
     try:
+        if not isinstance(name, str):
+            raise ValueError(f"name is {type(name).__name__}")
         if not isinstance(data, bytes):
             raise ValueError(f"data is {type(data).__name__}")
         if dtype == "bool":
@@ -85,7 +114,9 @@ def decode(name: str, dtype: Any, shape: Any, data: Any) -> Any:
             raise ValueError(f"shape {shape!r}")
         if len(lengths) > 64 or math.prod(lengths) * np.dtype(dtype).itemsize != len(data):
             raise ValueError(f"shape {shape} of {len(data)} bytes")
+        if _extent(lengths, np.dtype(dtype)) > BYTES:
+            raise ValueError(f"shape {shape:.60}")
         array = np.frombuffer(data, dtype).reshape(lengths)
         return array.copy() if lengths else array[()]
-    except (ValueError, KeyError, TypeError, struct.error, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, struct.error, RecursionError) as error:
         raise ValueError(f"the sweep store holds a damaged result {name!r:.60}: {error}") from None
