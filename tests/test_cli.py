@@ -239,6 +239,32 @@ def test_retry_runs_nothing_on_the_word_of_a_store(capfd, store, tmp_path):
     assert "say --import genkern.studies._cells" in fails(capfd, 2, "retry", str(tmp_path / "s.sweep"))
 
 
+@pytest.mark.parametrize("axes", [["seed", "activation"], ["seed"]])
+def test_retry_imports_nothing_that_a_cell_names(capfd, tmp_path, monkeypatch, axes):
+    """A store made to run code: the activation is an axis, on top of or in place of the common argument."""
+    path = tmp_path / "hostile.sweep"
+    (tmp_path / "evilmod.py").write_text("raise SystemExit('evilmod has been run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    studies.double_descent.run(n_train=20, n_test=30, widths=[5], seeds=1, store=path)
+    with contextlib.closing(sqlite3.connect(path)) as sql, sql:
+        sql.execute("UPDATE cells SET status = 'failed', error = ?", ("E: \x1b[2J\u202e",))
+        sql.execute("UPDATE cells SET parameters = ?", ('{"activation":"evilmod:f#00","seed":0}',))
+        (text,) = sql.execute("SELECT value FROM meta WHERE name = 'common'").fetchone()
+        common = json.loads(text)
+        common["activation"] = ["evilmod:f#00"]
+        if "activation" in axes:
+            del common["activation"]
+        sql.execute("UPDATE meta SET value = ? WHERE name = 'parameters'", (json.dumps(axes),))
+        sql.execute("UPDATE meta SET value = ? WHERE name = 'common'", (json.dumps(common),))
+    err = fails(capfd, 2, "retry", str(path), "--executor", "serial", "--no-progress")
+    assert ("activation is common), got parameters seed, activation" in err) == ("activation" in axes)
+    assert "evilmod" not in sys.modules
+    if "activation" in axes:
+        assert cli.main(["status", str(path)]) == 1
+        out = capfd.readouterr().out
+        assert "E: \\x1b[2J\\u202e" in out and "\x1b" not in out
+
+
 def test_retry_needs_values(capfd, tmp_path):
     task = functools.partial(own_tasks.weighted, weights=np.array([1.0, np.nan]))
     sweep.run(task, sweep.Grid(i=[0, 1]), store=tmp_path / "s", executor="serial", progress=False)
