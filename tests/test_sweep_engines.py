@@ -2,6 +2,7 @@
 
 import concurrent.futures as futures
 import functools
+import importlib.util
 import multiprocessing
 import os
 import shutil
@@ -15,6 +16,7 @@ import sweep_tasks as tasks
 
 from genkern.errors import BackendUnavailable, GenkernError
 from genkern.sweep import Grid, _engines, run
+from genkern.sweep import _task as sweep_task
 
 GRID = Grid(n=[6, 9, 12, 20], seed=range(12)) + Grid(n=[200], seed=range(2))
 quiet = functools.partial(run, progress=False)
@@ -297,6 +299,9 @@ def test_a_task_of_a_script(tmp_path):
     script.write_text(SCRIPT.replace("GUARD", 'if __name__ == "__main__":'))
     code, out, err = output([str(script)], tmp_path / "s")
     assert (code, out, err) == (0, "study:task [0, 1, 4, 9, 16]\n", "")
+    if importlib.util.find_spec("loky"):
+        script.write_text(script.read_text().replace("progress=False", "progress=False, executor='loky'"))
+        assert output([str(script)], tmp_path / "loky") == (0, "study:task [0, 1, 4, 9, 16]\n", "")
     script.write_text(SCRIPT.replace("GUARD", "if True:"))
     code, _, err = output([str(script)], tmp_path / "other")
     assert code == 1
@@ -315,6 +320,14 @@ def test_a_task_of_an_interactive_session(tmp_path):
         ["-c", code.replace("progress=False", "progress=False, executor='threads'")], tmp_path / "s"
     )
     assert (status, out) == (0, "__main__:task [0, 1, 4, 9, 16]\n")
+
+
+@pytest.mark.parametrize(("executor", "module"), [("loky", "loky"), ("dask", "distributed")])
+def test_no_engine_of_processes_takes_a_task_of_an_interactive_session(executor, module, monkeypatch):
+    pytest.importorskip(module, reason=f"{module} is not installed")
+    monkeypatch.setattr(sweep_task, "_name", lambda function: (None, "__main__:task"))
+    with pytest.raises(TypeError, match=f"task must be importable for executor='{executor}', got __main__:task"):
+        quiet(tasks.square, Grid(i=[1]), executor=executor)
 
 
 def test_a_task_that_workers_cannot_load(tmp_path, monkeypatch):
