@@ -57,6 +57,7 @@ def test_values_become_pythons_own():
         ({"n": [1, 2, 1]}, ValueError, "axis n must not repeat a value, got 1 twice"),
         ({"n": [1, 1.0]}, ValueError, "axis n must not repeat a value, got 1.0 twice"),
         ({"n": [float("nan")]}, ValueError, "axis n must not be nan"),
+        ({"n": [-(10**5000)]}, ValueError, "axis n must hold integers of at most 4096 bits, got one of 16610"),
         ({"n": [1j]}, TypeError, "axis n must hold numbers.*got complex"),
         ({"n": [object()]}, TypeError, "axis n must hold numbers.*got object"),
         ({"n": [(1, {})]}, TypeError, "axis n must hold numbers.*got dict"),
@@ -66,6 +67,16 @@ def test_values_become_pythons_own():
 def test_bad_axes(axes, error, message):
     with pytest.raises(error, match=message):
         Grid(**axes)
+
+
+def test_a_union_of_many_grids():
+    grids = [Grid(a=[i, i + 1], b=[0]) if i % 2 else Grid(b=[0], a=[i, i + 1]) for i in range(1200)]
+    left, right = grids[0], grids[-1]
+    for grid in grids[1:]:
+        left = left + grid
+    for grid in grids[-2::-1]:
+        right = grid + right
+    assert [cell["a"] for cell in left] == [cell["a"] for cell in right] == list(range(1201))
 
 
 def test_lists_unions_and_filters():
