@@ -6,9 +6,11 @@ import importlib.util
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,6 +166,59 @@ def test_a_stuck_worker_is_stopped():
     assert result.failed[0].status == "timeout"
     assert result.failed[0].error == "did not finish within timeout = 1 s"
     assert [cell.results for cell in result if cell.parameters["i"] != 1] == [{"x": i} for i in range(200) if i != 1]
+
+
+def running(pid):
+    """Whether a process has not ended; an orphan stays a zombie where nobody asks for its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(
+    not os.path.exists(f"/proc/self/task/{os.getpid()}/children"),
+    reason="the system does not tell a process's children",
+)
+def test_a_timeout_ends_what_the_cell_has_started(tmp_path):
+    result = quiet(functools.partial(tasks.parent, folder=tmp_path), Grid(i=range(2)), timeout=1.0)
+    assert [(cell.parameters["i"], cell.status) for cell in result.failed] == [(1, "timeout")]
+    pids = (tmp_path / "pids").read_text().split()
+    assert len(pids) == 2
+    for pid in pids:
+        deadline = time.monotonic() + 10
+        while running(pid):
+            assert time.monotonic() < deadline, f"process {pid} goes on"
+            time.sleep(0.01)
+
+
+STOPPED = """
+import sys, time
+from pathlib import Path
+from genkern.sweep import Grid, run
+
+def task(i, folder):
+    Path(folder, "started").touch()
+    for _ in range(5):
+        time.sleep(0.1)
+    return {}
+
+if __name__ == "__main__":
+    print([cell.status for cell in run(task, Grid(i=[0], folder=sys.argv[1:]), progress=False, timeout=1.5)])
+"""
+
+
+def test_no_cell_is_late_for_the_time_that_it_was_stopped(tmp_path):
+    (tmp_path / "study.py").write_text(STOPPED)
+    process = tasks.child([tmp_path / "study.py"], tmp_path, stdout=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGSTOP)  # as Ctrl-Z does
+    time.sleep(1.6)
+    os.killpg(process.pid, signal.SIGCONT)
+    assert process.communicate(timeout=60)[0] == "['done']\n"
 
 
 @pytest.mark.parametrize("executor", ["processes", "loky", "cluster"], indirect=True)
