@@ -81,7 +81,7 @@ def _status(found: sweep.SweepResult, *, json_output: bool) -> tuple[str, bool]:
             lines.append(f"and {state.failed - _SHOWN} more")
         needed = "".join(f" --import {module}" for module in _needed(found))
         lines.append(f"genkern retry {found.path}{needed} runs them again")
-    return "\n".join(map(_shown, lines)), state.failed > 0
+    return "\n".join(map(shown, lines)), state.failed > 0
 
 
 def _retry(
@@ -94,7 +94,7 @@ def _retry(
     sweep.retry(task, found.path, executor=executor, progress=progress, timeout=timeout, version=found.version)
     left = found.status().failed
     lines = [f"{found.path}: {_cells(before)} run again, {before - left} done, {left} failed"]
-    return "\n".join(map(_shown, [*lines, *_failures(found)])), left > 0
+    return "\n".join(map(shown, [*lines, *_failures(found)])), left > 0
 
 
 def _export(found: sweep.SweepResult, *, file: str) -> tuple[str, bool]:
@@ -112,7 +112,7 @@ def _task(found: sweep.SweepResult, imports: Sequence[str]) -> Callable[..., Any
     common = {name: _value(found, name, mark) for name, mark in found.common.items()}
     for module, name in _needed(found).items():
         if module not in imports:
-            raise ValueError(_shown(f"{found.path} needs {name}: say --import {module} to have that run"))
+            raise ValueError(f"{found.path} needs {name}: say --import {module} to have that run")
     if imports and os.getcwd() not in sys.path and not sys.flags.safe_path:
         sys.path.insert(0, os.getcwd())
     module, _, name = found.task.partition(":")
@@ -120,16 +120,14 @@ def _task(found: sweep.SweepResult, imports: Sequence[str]) -> Callable[..., Any
     for part in name.split("."):
         task = getattr(task, part, None)
     if not callable(task):
-        raise ValueError(_shown(f"{found.path} needs {found.task}, which is no function here"))
+        raise ValueError(f"{found.path} needs {found.task}, which is no function here")
     if _of_a_study(found):
         expected, got = sorted(inspect.signature(task).parameters), sorted([*found.names, *common])
         if got != expected or "activation" in found.names:
             raise ValueError(
-                _shown(
-                    f"{found.path} must have the parameters and common arguments of {found.task} "
-                    f"({', '.join(expected)}; activation is common), got parameters {', '.join(found.names)} and "
-                    f"common arguments {', '.join(common)}"
-                )
+                f"{found.path} must have the parameters and common arguments of {found.task} "
+                f"({', '.join(expected)}; activation is common), got parameters {', '.join(found.names)} and "
+                f"common arguments {', '.join(common)}"
             )
     return functools.partial(task, **common)
 
@@ -144,7 +142,7 @@ def _needed(found: sweep.SweepResult) -> dict[str, str]:
     else:
         name = found.common.get("activation", "")
         if not isinstance(name, str):
-            raise ValueError(_shown(f"{found.path} must have a string as activation, got {name!r:.60}"))
+            raise ValueError(f"{found.path} must have a string as activation, got {name!r:.60}")
         name = name.partition("#")[0]
         if ":" not in name:
             return {}
@@ -161,10 +159,8 @@ def _value(found: sweep.SweepResult, name: str, mark: Any) -> Any:
         if set(mark) == {"path"}:
             return Path(str(mark["path"]))
         raise ValueError(
-            _shown(
-                f"{found.path} has no values of the common argument {name}, which is an array: retry it from Python "
-                "with genkern.sweep.retry"
-            )
+            f"{found.path} has no values of the common argument {name}, which is an array: retry it from Python with "
+            "genkern.sweep.retry"
         )
     return mark
 
@@ -179,7 +175,7 @@ def _failures(found: sweep.SweepResult) -> list[str]:
     return [f"{_words(found._parameters(text))}: {error}" for text, error in rows]
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Text with escapes for what a terminal would obey."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 

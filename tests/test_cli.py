@@ -259,6 +259,7 @@ def test_retry_imports_nothing_that_a_cell_names(capfd, tmp_path, monkeypatch, a
     err = fails(capfd, 2, "retry", str(path), "--executor", "serial", "--no-progress")
     assert ("activation is common), got parameters seed, activation" in err) == ("activation" in axes)
     assert "evilmod" not in sys.modules
+    assert "no sweep store no\\x1b[1m" in fails(capfd, 2, "status", "no\x1b[1m")
     if "activation" in axes:
         assert cli.main(["status", str(path)]) == 1
         out = capfd.readouterr().out
@@ -318,7 +319,8 @@ def test_study_on_a_store(capfd, tmp_path):
     assert len(sweep.open(tmp_path / "s.sweep")) == 3
     capfd.readouterr()
     assert "has results already" in fails(capfd, 2, *arguments, "--no-resume")
-    err = fails(capfd, 2, *arguments, "--ridge", "0.5")
+    err = fails(capfd, 2, *arguments, "--ridge", "0.5", "--out", str(tmp_path / "new" / "o"))
+    assert not (tmp_path / "new").exists()
     assert "is of common arguments ridge = 0.0, not ridge = 0.5: name another file" in err
     err = fails(capfd, 1, *arguments[:-1], str(tmp_path / "no" / "s.sweep"))
     assert f"cannot open the store {tmp_path / 'no' / 's.sweep'}: no folder {tmp_path / 'no'}" in err
