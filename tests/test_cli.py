@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import json
 import os
 import re
@@ -264,6 +265,14 @@ def test_retry_imports_nothing_that_a_cell_names(capfd, tmp_path, monkeypatch, a
         assert cli.main(["status", str(path)]) == 1
         out = capfd.readouterr().out
         assert "E: \\x1b[2J\\u202e" in out and "\x1b" not in out
+
+
+@pytest.mark.parametrize("claim", studies.CLAIMS)
+def test_every_cell_takes_just_what_its_store_has(claim):
+    """No argument has a default, as retry asks a store for all of them."""
+    arguments = inspect.signature(studies.load(claim).cell).parameters.values()
+    assert all(argument.kind is argument.KEYWORD_ONLY for argument in arguments)
+    assert all(argument.default is argument.empty for argument in arguments)
 
 
 def test_retry_needs_values(capfd, tmp_path):

@@ -396,6 +396,11 @@ def test_parquet(tmp_path):
     table = pandas.read_parquet(tmp_path / "r.parquet")
     assert list(table["count"]) == [2, 2, 3, 3]
     np.testing.assert_array_equal(table["values"][3], [0, 1, 2])
+    serial(nothing, Grid(a=[None, 1, "x"], b=[10**30, 2**62 + 1])).save(tmp_path / "r.parquet")
+    table = pandas.read_parquet(tmp_path / "r.parquet")
+    assert list(table.a[::2]) == ["None", "1", "x"] and list(table.b[:2]) == [str(10**30), str(2**62 + 1)]
+    with pytest.raises(ValueError, match="Parquet cannot hold result 'x'"):
+        serial(large, Grid(kind=["huge"], i=range(3))).save(tmp_path / "r.parquet")
 
 
 def test_netcdf_refuses_complex_numbers(tmp_path):
@@ -411,6 +416,7 @@ def test_netcdf_refuses_complex_numbers(tmp_path):
         ([2**63, 2**63 + 1], np.uint64, [str(2**63 + i) for i in range(2)]),
         ([-1, 2**63, 2**63 + 1], str, ["-1", str(2**63), str(2**63 + 1)]),
         ([2**62, 2**62 + 1, 0.5], str, [str(2**62), str(2**62 + 1), "0.5"]),
+        ([10**30, 1], str, [str(10**30), "1"]),
         ([2**53, 0.5], np.float64, [2.0**53, 0.5]),
         ([2**31, 3], np.int64, [2.0**31, 3.0]),
     ],
