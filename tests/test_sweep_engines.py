@@ -181,7 +181,7 @@ def running(pid):
     reason="the system does not tell a process's children",
 )
 def test_a_timeout_ends_what_the_cell_has_started(tmp_path):
-    result = quiet(functools.partial(tasks.parent, folder=tmp_path), Grid(i=range(2)), timeout=1.0)
+    result = quiet(functools.partial(tasks.parent, folder=tmp_path), Grid(i=range(2)), timeout=3.0)
     assert [(cell.parameters["i"], cell.status) for cell in result.failed] == [(1, "timeout")]
     pids = (tmp_path / "pids").read_text().split()
     assert len(pids) == 2
