@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
+import inspect
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from genkern import studies, sweep
+from genkern.sweep import _cell, _format
 from genkern.sweep._progress import duration
 
 COMMANDS = ("status", "retry", "export")
@@ -74,13 +76,12 @@ def _status(found: sweep.SweepResult, *, json_output: bool) -> tuple[str, bool]:
         f"running    {'yes' if state.running else 'no'}",
     ]
     if state.failed:
-        failed = found.failed
-        lines += ["", *(f"{_words(cell.parameters)}: {cell.error}" for cell in failed[:_SHOWN])]
-        if len(failed) > _SHOWN:
-            lines.append(f"and {len(failed) - _SHOWN} more")
+        lines += ["", *_failures(found)]
+        if state.failed > _SHOWN:
+            lines.append(f"and {state.failed - _SHOWN} more")
         needed = "".join(f" --import {module}" for module in _needed(found))
         lines.append(f"genkern retry {found.path}{needed} runs them again")
-    return "\n".join(lines), state.failed > 0
+    return "\n".join(map(shown, lines)), state.failed > 0
 
 
 def _retry(
@@ -93,8 +94,7 @@ def _retry(
     sweep.retry(task, found.path, executor=executor, progress=progress, timeout=timeout, version=found.version)
     left = found.status().failed
     lines = [f"{found.path}: {_cells(before)} run again, {before - left} done, {left} failed"]
-    lines += [f"{_words(cell.parameters)}: {cell.error}" for cell in found.failed[:_SHOWN]]
-    return "\n".join(lines), left > 0
+    return "\n".join(map(shown, [*lines, *_failures(found)])), left > 0
 
 
 def _export(found: sweep.SweepResult, *, file: str) -> tuple[str, bool]:
@@ -106,7 +106,8 @@ def _export(found: sweep.SweepResult, *, file: str) -> tuple[str, bool]:
 def _task(found: sweep.SweepResult, imports: Sequence[str]) -> Callable[..., Any]:
     """The store's task with its common arguments.
 
-    A store says which function to call and may come from anywhere, so only a study's own cells are taken on its word.
+    A store says which function to call and may come from anywhere, so only a study's own cells are taken on its word,
+    and nothing is imported before all that the store names has been looked at.
     """
     common = {name: _value(found, name, mark) for name, mark in found.common.items()}
     for module, name in _needed(found).items():
@@ -120,17 +121,36 @@ def _task(found: sweep.SweepResult, imports: Sequence[str]) -> Callable[..., Any
         task = getattr(task, part, None)
     if not callable(task):
         raise ValueError(f"{found.path} needs {found.task}, which is no function here")
+    if _of_a_study(found):
+        expected, got = sorted(inspect.signature(task).parameters), sorted([*found.names, *common])
+        if got != expected or "activation" in found.names:
+            raise ValueError(
+                f"{found.path} must have the parameters and common arguments of {found.task} "
+                f"({', '.join(expected)}; activation is common), got parameters {', '.join(found.names)} and "
+                f"common arguments {', '.join(common)}"
+            )
     return functools.partial(task, **common)
 
 
 def _needed(found: sweep.SweepResult) -> dict[str, str]:
-    """Modules that the task needs beyond genkern's studies, each with what it needs of it."""
-    needed = []
-    if found.task not in {f"genkern.studies.{module}:cell" for module, _ in studies.CLAIMS.values()}:
-        needed.append(found.task)
-    elif ":" in str(found.common.get("activation", "")):
-        needed.append(str(found.common["activation"]).partition("#")[0])
-    return {name.partition(":")[0]: name for name in needed}
+    """Modules that the task needs beyond genkern's studies, each with what it needs of it.
+
+    A study imports what its argument `activation` names, and `_task` sees to it that this is a common one.
+    """
+    if not _of_a_study(found):
+        name = found.task
+    else:
+        name = found.common.get("activation", "")
+        if not isinstance(name, str):
+            raise ValueError(f"{found.path} must have a string as activation, got {name!r:.60}")
+        name = name.partition("#")[0]
+        if ":" not in name:
+            return {}
+    return {name.partition(":")[0]: name}
+
+
+def _of_a_study(found: sweep.SweepResult) -> bool:
+    return found.task in {f"genkern.studies.{module}:cell" for module, _ in studies.CLAIMS.values()}
 
 
 def _value(found: sweep.SweepResult, name: str, mark: Any) -> Any:
@@ -143,6 +163,21 @@ def _value(found: sweep.SweepResult, name: str, mark: Any) -> Any:
             "genkern.sweep.retry"
         )
     return mark
+
+
+def _failures(found: sweep.SweepResult) -> list[str]:
+    """Lines on the first failed cells."""
+    with _format.reading(found.path) as sql:
+        rows = sql.execute(
+            "SELECT parameters, error FROM cells WHERE status != ? ORDER BY place, parameters LIMIT ?",
+            (_cell.DONE, _SHOWN),
+        ).fetchall()
+    return [f"{_words(found._parameters(text))}: {error}" for text, error in rows]
+
+
+def shown(text: str) -> str:
+    """Text with escapes for what a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _known(value: float, text: Callable[[float], str]) -> str:

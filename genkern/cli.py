@@ -8,6 +8,7 @@ says why.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import json
 import os
@@ -16,6 +17,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import genkern
@@ -66,7 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _study(claim: str, *, out: str, json_output: bool, **parameters: Any) -> None:
-    result = studies.load(claim).run(out=out, **parameters)
+    made = [folder for folder in (Path(out), *Path(out).parents) if not folder.exists()]
+    try:
+        result = studies.load(claim).run(out=out, **parameters)
+    except genkern.errors.StoreMismatch:
+        for folder in made:  # nothing was run for them
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
     if json_output:
         _print(json.dumps(result.summary(), indent=2, allow_nan=False))
     else:
@@ -167,7 +176,7 @@ def _print(text: str) -> None:
 
 
 def _stop(status: int, message: str) -> int:
-    print(f"genkern: {' '.join(message.split())}", file=sys.stderr)
+    print(f"genkern: {_cli_stores.shown(' '.join(message.split()))}", file=sys.stderr)
     return status
 
 

@@ -74,6 +74,17 @@ def endless(i):
     return {"x": i}
 
 
+def parent(i, folder):
+    """A call that never ends in cell 1, of a process with one below it, whose numbers it leaves behind."""
+    if i == 1:
+        started = subprocess.Popen(["sh", "-c", "sleep 600 & wait"])
+        while not (below := Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text()):
+            time.sleep(0.01)
+        Path(folder, "pids").write_text(f"{started.pid} {below}")
+        started.wait()
+    return {"x": i}
+
+
 def stuck(i):
     """One long call that no exception interrupts in cell 1."""
     if i == 1:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import json
 import os
 import re
@@ -239,6 +240,41 @@ def test_retry_runs_nothing_on_the_word_of_a_store(capfd, store, tmp_path):
     assert "say --import genkern.studies._cells" in fails(capfd, 2, "retry", str(tmp_path / "s.sweep"))
 
 
+@pytest.mark.parametrize("axes", [["seed", "activation"], ["seed"]])
+def test_retry_imports_nothing_that_a_cell_names(capfd, tmp_path, monkeypatch, axes):
+    """A store made to run code: the activation is an axis, on top of or in place of the common argument."""
+    path = tmp_path / "hostile.sweep"
+    (tmp_path / "evilmod.py").write_text("raise SystemExit('evilmod has been run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    studies.double_descent.run(n_train=20, n_test=30, widths=[5], seeds=1, store=path)
+    with contextlib.closing(sqlite3.connect(path)) as sql, sql:
+        sql.execute("UPDATE cells SET status = 'failed', error = ?", ("E: \x1b[2J\u202e",))
+        sql.execute("UPDATE cells SET parameters = ?", ('{"activation":"evilmod:f#00","seed":0}',))
+        (text,) = sql.execute("SELECT value FROM meta WHERE name = 'common'").fetchone()
+        common = json.loads(text)
+        common["activation"] = ["evilmod:f#00"]
+        if "activation" in axes:
+            del common["activation"]
+        sql.execute("UPDATE meta SET value = ? WHERE name = 'parameters'", (json.dumps(axes),))
+        sql.execute("UPDATE meta SET value = ? WHERE name = 'common'", (json.dumps(common),))
+    err = fails(capfd, 2, "retry", str(path), "--executor", "serial", "--no-progress")
+    assert ("activation is common), got parameters seed, activation" in err) == ("activation" in axes)
+    assert "evilmod" not in sys.modules
+    assert "no sweep store no\\x1b[1m" in fails(capfd, 2, "status", "no\x1b[1m")
+    if "activation" in axes:
+        assert cli.main(["status", str(path)]) == 1
+        out = capfd.readouterr().out
+        assert "E: \\x1b[2J\\u202e" in out and "\x1b" not in out
+
+
+@pytest.mark.parametrize("claim", studies.CLAIMS)
+def test_every_cell_takes_just_what_its_store_has(claim):
+    """No argument has a default, as retry asks a store for all of them."""
+    arguments = inspect.signature(studies.load(claim).cell).parameters.values()
+    assert all(argument.kind is argument.KEYWORD_ONLY for argument in arguments)
+    assert all(argument.default is argument.empty for argument in arguments)
+
+
 def test_retry_needs_values(capfd, tmp_path):
     task = functools.partial(own_tasks.weighted, weights=np.array([1.0, np.nan]))
     sweep.run(task, sweep.Grid(i=[0, 1]), store=tmp_path / "s", executor="serial", progress=False)
@@ -292,7 +328,8 @@ def test_study_on_a_store(capfd, tmp_path):
     assert len(sweep.open(tmp_path / "s.sweep")) == 3
     capfd.readouterr()
     assert "has results already" in fails(capfd, 2, *arguments, "--no-resume")
-    err = fails(capfd, 2, *arguments, "--ridge", "0.5")
+    err = fails(capfd, 2, *arguments, "--ridge", "0.5", "--out", str(tmp_path / "new" / "o"))
+    assert not (tmp_path / "new").exists()
     assert "is of common arguments ridge = 0.0, not ridge = 0.5: name another file" in err
     err = fails(capfd, 1, *arguments[:-1], str(tmp_path / "no" / "s.sweep"))
     assert f"cannot open the store {tmp_path / 'no' / 's.sweep'}: no folder {tmp_path / 'no'}" in err

@@ -2,9 +2,11 @@
 
 import functools
 import hashlib
+import importlib.util
 import itertools
 import os
 import pickle
+import sqlite3
 import subprocess
 import termios
 
@@ -55,6 +57,7 @@ def test_values_become_pythons_own():
         ({"n": [1, 2, 1]}, ValueError, "axis n must not repeat a value, got 1 twice"),
         ({"n": [1, 1.0]}, ValueError, "axis n must not repeat a value, got 1.0 twice"),
         ({"n": [float("nan")]}, ValueError, "axis n must not be nan"),
+        ({"n": [-(10**5000)]}, ValueError, "axis n must hold integers of at most 4096 bits, got one of 16610"),
         ({"n": [1j]}, TypeError, "axis n must hold numbers.*got complex"),
         ({"n": [object()]}, TypeError, "axis n must hold numbers.*got object"),
         ({"n": [(1, {})]}, TypeError, "axis n must hold numbers.*got dict"),
@@ -64,6 +67,16 @@ def test_values_become_pythons_own():
 def test_bad_axes(axes, error, message):
     with pytest.raises(error, match=message):
         Grid(**axes)
+
+
+def test_a_union_of_many_grids():
+    grids = [Grid(a=[i, i + 1], b=[0]) if i % 2 else Grid(b=[0], a=[i, i + 1]) for i in range(1200)]
+    left, right = grids[0], grids[-1]
+    for grid in grids[1:]:
+        left = left + grid
+    for grid in grids[-2::-1]:
+        right = grid + right
+    assert [cell["a"] for cell in left] == [cell["a"] for cell in right] == list(range(1201))
 
 
 def test_lists_unions_and_filters():
@@ -383,12 +396,151 @@ def test_parquet(tmp_path):
     table = pandas.read_parquet(tmp_path / "r.parquet")
     assert list(table["count"]) == [2, 2, 3, 3]
     np.testing.assert_array_equal(table["values"][3], [0, 1, 2])
+    serial(nothing, Grid(a=[None, 1, "x"], b=[10**30, 2**62 + 1])).save(tmp_path / "r.parquet")
+    table = pandas.read_parquet(tmp_path / "r.parquet")
+    assert list(table.a[::2]) == ["None", "1", "x"] and list(table.b[:2]) == [str(10**30), str(2**62 + 1)]
+    with pytest.raises(ValueError, match="Parquet cannot hold result 'x'"):
+        serial(large, Grid(kind=["huge"], i=range(3))).save(tmp_path / "r.parquet")
 
 
 def test_netcdf_refuses_complex_numbers(tmp_path):
     with pytest.raises(ValueError, match=r"netCDF has no complex numbers.*'phase'"):
         serial(tasks.kinds, Grid(n=[6], seed=[0])).to_netcdf(tmp_path / "r.nc")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "axis, dtype, in_netcdf",
+    [
+        ([2**62, 2**62 + 1, 2**62 + 2], np.int64, [str(2**62 + i) for i in range(3)]),
+        ([2**63, 2**63 + 1], np.uint64, [str(2**63 + i) for i in range(2)]),
+        ([-1, 2**63, 2**63 + 1], str, ["-1", str(2**63), str(2**63 + 1)]),
+        ([2**62, 2**62 + 1, 0.5], str, [str(2**62), str(2**62 + 1), "0.5"]),
+        ([10**30, 1], str, [str(10**30), "1"]),
+        ([2**53, 0.5], np.float64, [2.0**53, 0.5]),
+        ([2**31, 3], np.int64, [2.0**31, 3.0]),
+    ],
+)
+def test_labels_are_never_rounded(axis, dtype, in_netcdf, tmp_path):
+    result = serial(nothing, Grid(a=axis, b=[0]))
+    labels = result.to_xarray().a
+    assert labels.dtype.type == np.dtype(dtype).type
+    assert list(labels.values) == list(map(str, axis) if dtype is str else axis)
+    result.save(tmp_path / "r.npz")
+    with np.load(tmp_path / "r.npz", allow_pickle=False) as found:
+        np.testing.assert_array_equal(found["a"], labels)
+    if not any(map(importlib.util.find_spec, ("netCDF4", "h5netcdf"))):
+        result.save(tmp_path / "r.nc")
+        with xarray.open_dataset(tmp_path / "r.nc") as found:
+            assert list(found.a.values) == in_netcdf
+
+
+def large(kind, i):
+    numbers = {
+        "signs": [-1, 2**63, 5],
+        "gap": [2**53 + 1, None, 3],
+        "float": [2**53 + 1, 0.5, 1],
+        "huge": [10**30, 1, 2],
+    }
+    value = numbers[kind][i]
+    return {} if value is None else {"x": value}
+
+
+@pytest.mark.parametrize("kind", ["signs", "gap", "float", "huge"])
+def test_results_are_never_rounded(kind, tmp_path):
+    expected = [large(kind, i).get("x") for i in range(3)]
+    result = serial(large, Grid(kind=[kind], i=range(3)))
+    found = result.to_xarray().x.values[0]
+    assert [None if value != value else value for value in found] == expected
+    assert [None if value != value else value for value in result.to_pandas().x] == expected
+    for suffix in ("nc", "npz"):
+        with pytest.raises(ValueError, match=r"cannot hold the integers of result 'x' exactly"):
+            result.save(tmp_path / f"r.{suffix}")
+    assert not list(tmp_path.iterdir())
+    result.save(tmp_path / "r.csv")
+    assert str(expected[0]) in (tmp_path / "r.csv").read_text()
+
+
+def test_numbers_of_equal_value_are_labels_of_their_own():
+    for cells in ([1, 1.0], [0.0, -0.0, "x"], [0.0, -0.0, None]):
+        result = serial(nothing, Grid.from_list([{"a": (value,)} for value in cells]))
+        assert list(result.to_xarray().a.values) == [str((value,)) for value in cells]
+        result = serial(nothing, Grid.from_list([{"a": value} for value in cells]))
+        labels = result.to_xarray(dense=False).a.values
+        assert list(labels) == (cells if len(cells) == 2 else list(map(str, cells)))
+
+
+def clashing(file, a_0):
+    names = ("error", "seconds", "status", "cell", "allow_pickle", "_a_0")
+    return {"a": np.arange(2.0) + a_0, "_a": np.arange(3.0), **dict.fromkeys(names, 7)}
+
+
+def test_results_keep_their_names(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    sparse = Grid.from_list([{"file": i, "a_0": i} for i in range(9)])
+    for grid, dims in ((Grid(file=[1], a_0=[2, 3]), ("file", "a_0")), (sparse, ("_cell",))):
+        result = serial(clashing, grid)
+        data = result.to_xarray()
+        assert data["_a"].dims == (*dims, "__a_0") and data.a.dims == (*dims, "___a_0")
+        assert all((data[name].values == 7).all() and data[name].dims == dims for name in ("cell", "error", "_a_0"))
+        result.save(tmp_path / "r.npz")
+        with np.load(tmp_path / "r.npz", allow_pickle=False) as found:
+            assert sorted(found) == sorted(map(str, data.variables))
+            np.testing.assert_array_equal(found["a"], data.a)
+        result.save(tmp_path / "r.csv")
+        for table in (result.to_pandas(), pandas.read_csv(tmp_path / "r.csv")):
+            assert list(table.columns)[-3:] == ["_status", "_error", "_seconds"]
+            assert table.columns.is_unique and set(table.error) == {7} and set(table._status) == {"done"}
+
+
+def test_text_that_a_format_cannot_hold(tmp_path):
+    result = serial(nothing, Grid(a=["\ud800"], b=[1]))
+    result.save(tmp_path / "r.csv")
+    assert (tmp_path / "r.csv").read_text().splitlines()[1].startswith("\\ud800,1")
+    with pytest.raises(ValueError, match=r"cannot write .*r.nc: this format cannot hold the text '\\ud800'"):
+        result.save(tmp_path / "r.nc")
+    if not any(map(importlib.util.find_spec, ("netCDF4", "h5netcdf"))):
+        with pytest.raises(ValueError, match=r"cannot write .*r.nc: this format cannot hold the text '\\u03bb"):
+            serial(any_name, Grid(λ=[1])).save(tmp_path / "r.nc")
+    assert [path.name for path in tmp_path.iterdir()] == ["r.csv"]
+
+
+def any_name(**parameters):
+    return {"x": 1}
+
+
+@pytest.mark.parametrize("kind", ["xarray", "csv", "npz"])
+def test_an_export_sees_one_state_of_a_growing_store(kind, tmp_path, monkeypatch):
+    """Another run adds a cell of a new label, with a result of a new name, after the first pass of an export."""
+    store = tmp_path / "s.sweep"
+    result = genkern.sweep.open(serial(growing, Grid(i=range(3)), store=store).path)
+    lines, passes = None, []
+
+    def counted(self, *arguments, rows=genkern.sweep.SweepResult._rows):
+        passes.append(self)
+        if len(passes) == 2:
+            run(growing, Grid(i=range(5)), store=store, executor="serial", progress=False)
+        return rows(self, *arguments)
+
+    with sqlite3.connect(store) as sql:  # a run has the store in this mode until it ends
+        sql.execute("PRAGMA journal_mode=WAL")
+    monkeypatch.setattr(genkern.sweep.SweepResult, "_rows", counted)
+    if kind == "xarray":
+        lines = list(result.to_xarray().i.values)
+    else:
+        result.save(tmp_path / f"r.{kind}")
+    sql.close()
+    if kind == "csv":
+        lines = [int(line.split(",")[0]) for line in (tmp_path / "r.csv").read_text().splitlines()[1:]]
+    elif kind == "npz":
+        with np.load(tmp_path / "r.npz") as found:
+            lines = list(found["i"])
+    assert lines == [0, 1, 2] and len(passes) >= 2
+    assert len(result) == 5
+
+
+def growing(i):
+    return {"x": i} if i < 3 else {"y": i}
 
 
 def test_an_empty_grid_is_an_empty_result():

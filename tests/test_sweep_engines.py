@@ -2,12 +2,15 @@
 
 import concurrent.futures as futures
 import functools
+import importlib.util
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ import sweep_tasks as tasks
 
 from genkern.errors import BackendUnavailable, GenkernError
 from genkern.sweep import Grid, _engines, run
+from genkern.sweep import _task as sweep_task
 
 GRID = Grid(n=[6, 9, 12, 20], seed=range(12)) + Grid(n=[200], seed=range(2))
 quiet = functools.partial(run, progress=False)
@@ -164,6 +168,59 @@ def test_a_stuck_worker_is_stopped():
     assert [cell.results for cell in result if cell.parameters["i"] != 1] == [{"x": i} for i in range(200) if i != 1]
 
 
+def running(pid):
+    """Whether a process has not ended; an orphan stays a zombie where nobody asks for its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(
+    not os.path.exists(f"/proc/self/task/{os.getpid()}/children"),
+    reason="the system does not tell a process's children",
+)
+def test_a_timeout_ends_what_the_cell_has_started(tmp_path):
+    result = quiet(functools.partial(tasks.parent, folder=tmp_path), Grid(i=range(2)), timeout=3.0)
+    assert [(cell.parameters["i"], cell.status) for cell in result.failed] == [(1, "timeout")]
+    pids = (tmp_path / "pids").read_text().split()
+    assert len(pids) == 2
+    for pid in pids:
+        deadline = time.monotonic() + 10
+        while running(pid):
+            assert time.monotonic() < deadline, f"process {pid} goes on"
+            time.sleep(0.01)
+
+
+STOPPED = """
+import sys, time
+from pathlib import Path
+from genkern.sweep import Grid, run
+
+def task(i, folder):
+    Path(folder, "started").touch()
+    for _ in range(5):
+        time.sleep(0.1)
+    return {}
+
+if __name__ == "__main__":
+    print([cell.status for cell in run(task, Grid(i=[0], folder=sys.argv[1:]), progress=False, timeout=1.5)])
+"""
+
+
+def test_no_cell_is_late_for_the_time_that_it_was_stopped(tmp_path):
+    (tmp_path / "study.py").write_text(STOPPED)
+    process = tasks.child([tmp_path / "study.py"], tmp_path, stdout=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGSTOP)  # as Ctrl-Z does
+    time.sleep(1.6)
+    os.killpg(process.pid, signal.SIGCONT)
+    assert process.communicate(timeout=60)[0] == "['done']\n"
+
+
 @pytest.mark.parametrize("executor", ["processes", "loky", "cluster"], indirect=True)
 def test_endless_python_code_times_out_on_a_worker(executor):
     result = quiet(tasks.endless, Grid(i=range(30)), executor=executor, timeout=0.5)
@@ -311,6 +368,9 @@ def test_a_task_of_a_script(tmp_path):
     script.write_text(SCRIPT.replace("GUARD", 'if __name__ == "__main__":'))
     code, out, err = output([str(script)], tmp_path / "s")
     assert (code, out, err) == (0, "study:task [0, 1, 4, 9, 16]\n", "")
+    if importlib.util.find_spec("loky"):
+        script.write_text(script.read_text().replace("progress=False", "progress=False, executor='loky'"))
+        assert output([str(script)], tmp_path / "loky") == (0, "study:task [0, 1, 4, 9, 16]\n", "")
     script.write_text(SCRIPT.replace("GUARD", "if True:"))
     code, _, err = output([str(script)], tmp_path / "other")
     assert code == 1
@@ -329,6 +389,14 @@ def test_a_task_of_an_interactive_session(tmp_path):
         ["-c", code.replace("progress=False", "progress=False, executor='threads'")], tmp_path / "s"
     )
     assert (status, out) == (0, "__main__:task [0, 1, 4, 9, 16]\n")
+
+
+@pytest.mark.parametrize(("executor", "module"), [("loky", "loky"), ("dask", "distributed")])
+def test_no_engine_of_processes_takes_a_task_of_an_interactive_session(executor, module, monkeypatch):
+    pytest.importorskip(module, reason=f"{module} is not installed")
+    monkeypatch.setattr(sweep_task, "_name", lambda function: (None, "__main__:task"))
+    with pytest.raises(TypeError, match=f"task must be importable for executor='{executor}', got __main__:task"):
+        quiet(tasks.square, Grid(i=[1]), executor=executor)
 
 
 def test_a_task_that_workers_cannot_load(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures as futures
 import contextlib
+import functools
 import importlib
 import math
 import os
@@ -67,7 +68,7 @@ def engine(executor: Any, todo: int, cells: int) -> Engine:
         return Serial(threads, available)
     if name == "threads":
         return Executor(
-            lambda: futures.ThreadPoolExecutor(workers, "genkern-sweep"),
+            lambda task: futures.ThreadPoolExecutor(workers, "genkern-sweep"),
             slots=lambda pool: workers,
             threads=threads,
             local=True,
@@ -79,11 +80,11 @@ def engine(executor: Any, todo: int, cells: int) -> Engine:
         return _loky(workers, threads)
     if name == "mpi":
         mpi = _load("mpi4py.futures", "mpi")
-        return Executor(mpi.MPIPoolExecutor, slots=lambda pool: pool.num_workers, threads=threads)
+        return Executor(lambda task: mpi.MPIPoolExecutor(), slots=lambda pool: pool.num_workers, threads=threads)
     if isinstance(executor, futures.Executor):
         slots = getattr(executor, "_max_workers", None) or available
         return Executor(
-            lambda: executor,
+            lambda task: executor,
             slots=lambda pool: slots,
             threads=threads,
             local=isinstance(executor, futures.ThreadPoolExecutor),
@@ -136,10 +137,13 @@ def _quota(root: Path) -> float | None:
 def _loky(workers: int, threads: int) -> Executor:
     loky = _load("loky", "loky")
 
-    def make() -> futures.Executor:
+    def make(task: Task) -> futures.Executor:
+        task.need_module("loky")
         variables = dict.fromkeys(THREAD_VARIABLES, str(threads))
+        # A task of the main script needs workers that load that script, which then needs its guard.
+        context = loky.backend.get_context("loky_init_main" if _of_the_script(task) else "loky")
         made: futures.Executor = loky.ProcessPoolExecutor(
-            workers, env=variables, timeout=None, initializer=end_with, initargs=(os.getpid(),)
+            workers, context=context, env=variables, timeout=None, initializer=end_with, initargs=(os.getpid(),)
         )
         return made
 
@@ -150,6 +154,13 @@ def _loky(workers: int, threads: int) -> Executor:
         rebuild=True,
         stop=lambda pool, ended: pool.shutdown(wait=True, kill_workers=not ended),
     )
+
+
+def _of_the_script(task: Task) -> bool:
+    function: Any = task.call
+    while isinstance(function, functools.partial):
+        function = function.func
+    return bool(function.__module__ == "__main__")
 
 
 def _dask(address: str, workers: int, threads: int) -> Executor:
@@ -170,12 +181,21 @@ def _dask(address: str, workers: int, threads: int) -> Executor:
         except OSError as error:
             raise OSError(error.errno, f"no Dask scheduler answers at {address}: {error}") from None
 
+    def make(task: Task) -> futures.Executor:
+        try:
+            task.need_module("dask")
+        except TypeError:
+            steps.close()
+            raise
+        made: futures.Executor = client.get_executor(pure=False)
+        return made
+
     def stop(pool: Any, ended: bool) -> None:
         pool.shutdown(wait=False)  # cancels
         steps.close()
 
     return Executor(
-        lambda: client.get_executor(pure=False),
+        make,
         slots=lambda pool: sum(client.nthreads().values()),
         threads=threads,
         killed=(distributed.KilledWorker,),

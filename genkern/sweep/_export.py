@@ -1,41 +1,62 @@
-"""Results of a sweep as tables, labelled arrays and files."""
+"""Results of a sweep as tables, labelled arrays and files.
+
+Parameters and results keep their names; what is added to them (the columns status, error and seconds, the dimensions
+cell and ``<result>_0``) gets underscores in front where its name is taken. No integer is rounded: a label that a format
+cannot hold is written as text, and a result that it cannot hold is an error.
+"""
 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import itertools
-import math
 import os
 import secrets
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genkern.sweep import _arrays, _format, _values
+from genkern.sweep._arrays import free, need
+
 if TYPE_CHECKING:
-    from genkern.sweep._result import SweepResult
+    from genkern.sweep._result import Cell, SweepResult
 
-Array = np.ndarray[Any, Any]
 PathLike = str | os.PathLike[str]
-FILLED = 0.25  # of the product of the axes: fewer cells are laid out along one dimension
+_BOOKKEEPING = ("status", "error", "seconds")
 
 
-def _need(module: str, what: str, extra: str) -> Any:
-    import importlib
+class _Frozen:
+    """Cells of a store as they are in one transaction of a reader: a run that goes on writing is not seen."""
 
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f"{what} needs the package {module}: pip install '{extra}' ({error})") from error
+    def __init__(self, result: SweepResult, sql: Any) -> None:
+        self.result, self._sql = result, sql
+
+    def __iter__(self) -> Iterator[Cell]:
+        from genkern.sweep import _result
+
+        for key, text, *rest in self.result._rows(self._sql, _result._COLUMNS):
+            rows = self._sql.execute("SELECT name, dtype, shape, data FROM results WHERE key = ? ORDER BY name", (key,))
+            results = {row[0]: _values.decode(*row) for row in rows.fetchall()}
+            yield _result.Cell(self.result._parameters(text), results, *rest)
+
+
+@contextmanager
+def _frozen(result: SweepResult) -> Iterator[_Frozen]:
+    with _format.reading(result.path) as sql:
+        sql.execute("BEGIN")
+        yield _Frozen(result, sql)
 
 
 def to_pandas(result: SweepResult) -> Any:
     """See SweepResult."""
-    pandas = _need("pandas", "to_pandas", "genkern[studies]")
+    pandas = need("pandas", "to_pandas", "genkern[studies]")
     columns: dict[str, list[Any]] = {name: [] for name in result.names}
-    tail: dict[str, list[Any]] = {"status": [], "error": [], "seconds": []}
+    tail: dict[str, list[Any]] = {name: [] for name in _BOOKKEEPING}
     count = 0
     for cell in result:
         for name in result.names:
@@ -47,113 +68,28 @@ def to_pandas(result: SweepResult) -> Any:
         for name, values in tail.items():
             values.append(getattr(cell, name))
         count += 1
+    taken = set(columns)
+    columns |= {free(name, taken): values for name, values in tail.items()}
     series = {}
-    for name, column in {**columns, **{name: v for name, v in tail.items() if name not in columns}}.items():
+    for name, column in columns.items():
         column += [None] * (count - len(column))
-        plain = not any(isinstance(value, (tuple, np.ndarray)) for value in column)
-        series[name] = pandas.Series(column) if plain and count else pandas.Series(column, dtype=object)
+        series[name] = pandas.Series(column, dtype=None if count and _plain(column) else object)
     return pandas.DataFrame(series)
 
 
-class _Axis:
-    """Labels of one parameter."""
-
-    def __init__(self, values: list[Any]) -> None:
-        kinds = {bool if isinstance(v, bool) else float if isinstance(v, (int, float)) else type(v) for v in values}
-        simple = len(kinds) == 1 and kinds <= {bool, float, str}
-        self._label: Callable[[Any], Any] = (lambda v: v) if simple else str
-        labels = dict.fromkeys(map(self._label, values))
-        self.order = {label: i for i, label in enumerate(labels)}
-
-    def place(self, value: Any) -> int:
-        return self.order[self._label(value)]
-
-    def label(self, value: Any) -> Any:
-        return self._label(value)
-
-    @property
-    def labels(self) -> Array:
-        return np.array(list(self.order))
+def _plain(column: list[Any]) -> bool:
+    """Whether pandas may choose the dtype: it would round large integers beside gaps and floats."""
+    if any(isinstance(value, (tuple, np.ndarray)) for value in column):
+        return False
+    whole = [isinstance(value, (int, np.integer)) for value in column]
+    large = any(abs(int(value)) > _arrays.EXACT for value, is_whole in zip(column, whole, strict=True) if is_whole)
+    return not large or all(whole)
 
 
 def to_xarray(result: SweepResult, dense: bool | None) -> Any:
     """See SweepResult."""
-    xarray = _need("xarray", "to_xarray", "genkern[studies]")
-    seen: dict[str, dict[Any, Any]] = {name: {} for name in result.names}
-    shapes: dict[str, tuple[int, ...]] = {}
-    dtypes: dict[str, Any] = {}
-    counts: dict[str, int] = {}
-    cells = 0
-    places = set()
-    for cell in result:
-        cells += 1
-        for name in result.names:
-            value = cell.parameters[name]
-            seen[name].setdefault((type(value), value), value)
-        for name, value in cell.results.items():
-            array = np.asarray(value)
-            counts[name] = counts.get(name, 0) + 1
-            shapes[name] = _larger(name, shapes.get(name), array.shape)
-            dtypes[name] = array.dtype if name not in dtypes else _common(name, dtypes[name], array.dtype)
-            if array.shape != shapes[name]:
-                counts[name] = -(1 << 62)  # a padded result has gaps
-    axes = {name: _Axis(list(values.values())) for name, values in seen.items()}
-    size = math.prod(len(axis.order) for axis in axes.values())
-    for cell in result if dense is None or dense else ():
-        places.add(tuple(axes[name].place(cell.parameters[name]) for name in result.names))
-    unique = len(places) == cells
-    if dense and not unique:
-        raise ValueError("dense must be False here: two cells have the same labels")
-    if dense is None:
-        dense = unique and cells >= FILLED * size
-    shape = tuple(len(axis.order) for axis in axes.values()) if dense else (cells,)
-    slots = math.prod(shape)
-    arrays = {
-        name: _blank((*shape, *shapes[name]), dtypes[name], counts[name] < slots or _ragged(counts[name]))
-        for name in sorted(shapes)
-    }
-    labels: dict[str, list[Any]] = {name: [] for name in result.names}
-    for i, cell in enumerate(result):
-        place = tuple(axes[name].place(cell.parameters[name]) for name in result.names) if dense else (i,)
-        for name in result.names:
-            labels[name].append(axes[name].label(cell.parameters[name]))
-        for name, value in cell.results.items():
-            part = np.asarray(value)
-            where: tuple[int | slice, ...] = (*place, *(slice(length) for length in part.shape))
-            arrays[name][where] = part
-    dims = result.names if dense else ("cell",)
-    data = {
-        name: ((*dims, *(f"{name}_{i}" for i in range(len(shapes[name])))), array) for name, array in arrays.items()
-    }
-    coords = {name: (name, axis.labels) if dense else ("cell", np.array(labels[name])) for name, axis in axes.items()}
-    return xarray.Dataset(data, coords, {"task": result.task, "version": str(result.version)})
-
-
-def _ragged(count: int) -> bool:
-    return count < 0
-
-
-def _larger(name: str, shape: tuple[int, ...] | None, other: tuple[int, ...]) -> tuple[int, ...]:
-    if shape is None:
-        return other
-    if len(shape) != len(other):
-        raise ValueError(f"result {name!r} must have as many axes in every cell, got shapes {shape} and {other}")
-    return tuple(map(max, shape, other))
-
-
-def _common(name: str, dtype: Any, other: Any) -> Any:
-    if (dtype.kind == "U") != (other.kind == "U"):
-        raise ValueError(f"result {name!r} must be of one kind in every cell, got {dtype} and {other}")
-    return np.result_type(dtype, other)
-
-
-def _blank(shape: tuple[int, ...], dtype: Any, gaps: bool) -> Array:
-    """Memory for results; with gaps, of a dtype that can say so."""
-    if dtype.kind == "U":
-        return np.full(shape, "", dtype)
-    if not gaps:
-        return np.zeros(shape, dtype)
-    return np.full(shape, np.nan, dtype if dtype.kind in "fc" else np.float64)
+    with _frozen(result) as cells:
+        return _arrays.dataset(cells, dense)
 
 
 def to_netcdf(result: SweepResult, path: PathLike) -> None:
@@ -162,37 +98,51 @@ def to_netcdf(result: SweepResult, path: PathLike) -> None:
     for name, array in data.data_vars.items():
         if array.dtype.kind == "c":
             raise ValueError(f"netCDF has no complex numbers: return the two parts of result {name!r} from the task")
-    if not any(_installed(module) for module in ("netCDF4", "h5netcdf")):
+    for name, array in data.data_vars.items():
+        _refuse_objects("netCDF", name, array)
+    if not any(importlib.util.find_spec(module) for module in ("netCDF4", "h5netcdf")):
         data = _netcdf3(data)
     with _replacing(path) as stage:
         data.to_netcdf(stage)
 
 
+def _refuse_objects(kind: str, name: Any, array: Any) -> None:
+    if array.dtype == object:
+        raise ValueError(f"{kind} cannot hold the integers of result {name!r} exactly: return them as text or as float")
+
+
 def _netcdf3(data: Any) -> Any:
-    """What netCDF 3, which SciPy writes, can hold: integers beyond 32 bits become float64."""
+    """What netCDF 3, which SciPy writes, can hold: integers beyond 32 bits become float64, beyond 53 bits text."""
     for name, array in data.variables.items():
         values = array.values
         if values.dtype.kind in "iu" and values.dtype.itemsize > 2:
-            small = values.size == 0 or (values.min() >= -(2**31) and values.max() < 2**31)
-            data = data.assign({name: array.astype(np.int32 if small else np.float64)})
+            low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+            if max(-low, high) > _arrays.EXACT and name in data.data_vars:
+                raise ValueError(
+                    f"netCDF 3 cannot hold the integers of result {name!r} exactly: return them as text or as float, "
+                    "or install netCDF4"
+                )
+            small = low >= -(2**31) and high < 2**31
+            kind = np.int32 if small else np.float64 if max(-low, high) <= _arrays.EXACT else str
+            data = data.assign({name: array.astype(kind)})
         elif values.dtype == np.float16:
             data = data.assign({name: array.astype(np.float32)})
     return data
 
 
-def _installed(module: str) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec(module) is not None
-
-
 def to_parquet(result: SweepResult, path: PathLike) -> None:
     """See SweepResult."""
-    _need("pyarrow", "to_parquet", "pyarrow")
+    arrow = need("pyarrow", "to_parquet", "pyarrow")
     table = to_pandas(result)
     for name in table:
         if table[name].dtype == object:
             table[name] = table[name].map(_listed)
+            try:
+                arrow.array(table[name], from_pandas=True)
+            except (ValueError, TypeError, OverflowError) as error:
+                if name not in result.names:
+                    raise ValueError(f"Parquet cannot hold result {name!r}: {error}") from None
+                table[name] = table[name].map(str)
     with _replacing(path) as stage:
         table.to_parquet(stage, engine="pyarrow", index=False)
 
@@ -205,23 +155,29 @@ def _listed(value: Any) -> Any:
 
 def to_csv(result: SweepResult, path: PathLike) -> None:
     """See SweepResult."""
-    names: dict[str, None] = {}
-    for cell in result:
-        names.update((name, None) for name, value in cell.results.items() if np.ndim(value) == 0)
-    with _replacing(path) as stage, open(stage, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow([*result.names, *names, "status", "error", "seconds"])
-        for cell in result:
-            values = (cell.results.get(name, "") for name in names)
-            writer.writerow([*cell.parameters.values(), *values, cell.status, cell.error, repr(cell.seconds)])
+    with _frozen(result) as cells, _replacing(path) as stage:
+        names: dict[str, None] = {}
+        taken = set(result.names)
+        for cell in cells:
+            taken |= set(cell.results)
+            names.update((name, None) for name, value in cell.results.items() if np.ndim(value) == 0)
+        with open(stage, "w", newline="", encoding="utf-8", errors="backslashreplace") as handle:
+            writer = csv.writer(handle)
+            writer.writerow([*result.names, *names, *(free(name, taken) for name in _BOOKKEEPING)])
+            for cell in cells:
+                values = (cell.results.get(name, "") for name in names)
+                writer.writerow([*cell.parameters.values(), *values, cell.status, cell.error, repr(cell.seconds)])
 
 
 def to_npz(result: SweepResult, path: PathLike) -> None:
     """See SweepResult."""
     data = to_xarray(result, None)
-    arrays = {str(name): array.values for name, array in itertools.chain(data.coords.items(), data.data_vars.items())}
-    with _replacing(path) as stage, open(stage, "wb") as handle:
-        np.savez_compressed(handle, allow_pickle=False, **arrays)
+    with _replacing(path) as stage, zipfile.ZipFile(stage, "w", zipfile.ZIP_DEFLATED) as archive:
+        # np.savez takes the arrays as keywords, beside its own.
+        for name, array in itertools.chain(data.coords.items(), data.data_vars.items()):
+            _refuse_objects("NPZ", name, array)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as handle:
+                np.lib.format.write_array(handle, array.values, allow_pickle=False)
 
 
 _KINDS = {".nc": to_netcdf, ".parquet": to_parquet, ".csv": to_csv, ".npz": to_npz}
@@ -243,6 +199,8 @@ def _replacing(path: PathLike) -> Iterator[Path]:
     try:
         yield stage
         os.replace(stage, target)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"cannot write {target}: this format cannot hold the text {str(error.object)!a:.80}") from None
     except OSError as error:
         raise OSError(error.errno, f"cannot write {target}: {error.strerror or error}") from None
     finally:

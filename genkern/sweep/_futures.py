@@ -28,7 +28,7 @@ class Executor:
     Attributes
     ----------
     make : function
-        Gives the executor; called again after it broke, if `rebuild`.
+        Of the task: gives the executor; called again after it broke, if `rebuild`.
     slots : function
         Of the executor: how many batches it runs at once, which may change.
     threads : int
@@ -45,7 +45,7 @@ class Executor:
         Of the executor, and whether all has ended well: shuts it down.
     """
 
-    make: Callable[[], futures.Executor]
+    make: Callable[[Task], futures.Executor]
     slots: Callable[[Any], int]
     threads: int
     local: bool = False
@@ -58,7 +58,7 @@ class Executor:
         self, task: Task, jobs: Iterator[Job], record: Record, tick: Callable[[], None], timeout: float | None
     ) -> None:
         """Run all jobs; each outcome is recorded in this thread, and `tick` called several times a second."""
-        pool, ended = self.make(), False
+        pool, ended = self.make(task), False
         try:
             run = _Run(self, pool, task, jobs, record, timeout)
             try:
@@ -86,7 +86,7 @@ class _Run:
         record: Record,
         timeout: float | None,
     ) -> None:
-        self._engine, self._record, self._timeout = engine, record, timeout
+        self._engine, self._task, self._record, self._timeout = engine, task, record, timeout
         self._queue, self._pace = Queue(jobs), Pace()
         self._fatal: tuple[type[BaseException], ...] = (futures.BrokenExecutor, futures.CancelledError, *engine.killed)
         # Cells that were under way when a worker died. Each is run alone, so that the guilty one is known.
@@ -170,7 +170,7 @@ class _Run:
         self.pending.clear()
         self._alone = None
         self.pool.shutdown(wait=False)
-        self.pool = self._engine.make()
+        self.pool = self._engine.make(self._task)
 
 
 def _breakage(pool: Any) -> str | None:

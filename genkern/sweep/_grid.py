@@ -14,6 +14,7 @@ import numpy as np
 from genkern.sweep import _task
 
 Row = tuple[Any, ...]
+_BITS = 4096  # of an integer, whose text Python then makes and reads: its own limit is 4300 digits
 _KINDS = "numbers, strings, True, False, None or tuples of these"
 
 
@@ -28,14 +29,14 @@ class Grid:
     ----------
     **axes : sequence
         Values of each parameter: numbers, strings, True, False, None or tuples of these. NumPy scalars become Python's
-        own, lists become tuples.
+        own, lists become tuples. Integers have 4096 bits at most, which leaves their text below Python's limit.
 
     Raises
     ------
     TypeError
         An axis is no sequence or holds something else.
     ValueError
-        There is no axis; an axis is empty, repeats a value or holds NaN.
+        There is no axis; an axis is empty, repeats a value or holds NaN or an integer of more than 4096 bits.
     """
 
     def __init__(self, **axes: Iterable[Any]) -> None:
@@ -51,6 +52,8 @@ class Grid:
 
     def _set(self, names: tuple[str, ...], rows: Callable[[], Iterator[Row]], size: int | None, text: str) -> None:
         self._names, self._rows, self._size, self._text = names, rows, size, text
+        # What the grid was joined from: the rows of each part, and where in these the parameters are.
+        self._parts: list[tuple[Callable[[], Iterator[Row]], list[int]]] = [(rows, list(range(len(names))))]
 
     @classmethod
     def _of(cls, names: tuple[str, ...], rows: Callable[[], Iterator[Row]], size: int | None, text: str) -> Grid:
@@ -113,17 +116,21 @@ class Grid:
                 f"grids must have the same parameters to be joined, got {_list(self._names)} and {_list(other._names)}"
             )
         order = [other._names.index(name) for name in self._names]
-        first, second = self._rows, other._rows
+        parts = [*self._parts, *((rows, [places[i] for i in order]) for rows, places in other._parts)]
 
-        def rows() -> Iterator[Row]:
+        def joined() -> Iterator[Row]:
             seen = set()
-            for row in itertools.chain(first(), (tuple(row[i] for i in order) for row in second())):
-                mark = _typed(row)
-                if mark not in seen:
-                    seen.add(mark)
-                    yield row
+            for rows, places in parts:
+                for found in rows():
+                    row = tuple(found[i] for i in places)
+                    mark = _typed(row)
+                    if mark not in seen:
+                        seen.add(mark)
+                        yield row
 
-        return Grid._of(self._names, rows, None, f"{self._text} + {other._text}")
+        grid = Grid._of(self._names, joined, None, f"{self._text} + {other._text}")
+        grid._parts = parts  # side by side: a sum of a thousand grids is no deeper than one of two
+        return grid
 
     def __len__(self) -> int:
         if self._size is None:
@@ -167,6 +174,8 @@ def _plain(what: str, value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, numbers.Integral):
+        if int(value).bit_length() > _BITS:
+            raise ValueError(f"{what} must hold integers of at most {_BITS} bits, got one of {int(value).bit_length()}")
         return int(value)
     if isinstance(value, float):
         if math.isnan(value):

@@ -16,6 +16,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from genkern.errors import GenkernError
 from genkern.sweep import _cell
@@ -24,6 +25,7 @@ from genkern.sweep._serve import serve
 from genkern.sweep._task import Job, Task
 
 SMALL = 16384  # bytes that a pipe takes whether or not anybody reads
+STOPPED = 1.0  # seconds without a look at the workers after which all of us have been stopped, as by Ctrl-Z
 Record = Callable[[Job, _cell.Outcome], None]
 # BLAS and OpenMP libraries read these when they load; the limit of threads in a cell comes on top.
 THREAD_VARIABLES = (
@@ -49,7 +51,7 @@ class Processes:
         payload = task.payload()
         queue, pace, crashes = Queue(jobs), Pace(), dict[bytes, int]()
         pool: list[_Worker] = []
-        stillborn = 0
+        stillborn, seen = 0, time.monotonic()
         try:
             while True:
                 while len(pool) < self.workers and queue.waiting(sum(not worker.ready for worker in pool)):
@@ -61,6 +63,10 @@ class Processes:
                 if not pool or not (queue or any(worker.jobs for worker in pool)):
                     break
                 multiprocessing.connection.wait([worker.pipe for worker in pool], TICK)
+                before, seen = seen, time.monotonic()
+                if seen - before > STOPPED:
+                    for worker in pool:
+                        worker.forgive(seen - before)
                 for worker in list(pool):
                     for job, outcome in worker.outcomes(queue):
                         pace.saw(outcome.seconds)
@@ -159,6 +165,10 @@ class _Worker:
             return False
         return not self.pipe.poll()
 
+    def forgive(self, seconds: float) -> None:
+        """Count some time that is just over for no cell."""
+        self._since = min(self._since + seconds, time.monotonic())
+
     def died(self) -> bool:
         """Whether the process is gone."""
         if self._closed:
@@ -180,15 +190,32 @@ class _Worker:
             self.pipe.send(None)
 
     def kill(self) -> None:
-        """End the process: at once, unless it was asked to, which takes a moment."""
+        """End the process: at once and with those that its cell started, unless it was asked to end by itself."""
         if self._started:
             if self._dismissed:
                 self.process.join(1.0)
+            below = [] if self._dismissed else _below(self.process.pid)
             self.process.kill()
+            for pid in below:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
             self.process.join()
             self.process.close()
         self.pipe.close()
         self._there.close()
+
+
+def _below(pid: int | None) -> list[int]:
+    """Processes that a process started, and these in turn; none where the system does not say (it is Linux that does).
+
+    A session or a group of its own for each worker would tell, too, but Ctrl-Z would no longer reach the workers.
+    """
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, file.read_text().split()):
+                found += [child, *_below(child)]
+    return found
 
 
 @contextlib.contextmanager
