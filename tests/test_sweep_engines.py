@@ -143,6 +143,23 @@ def test_the_callers_threads_are_as_before():
     assert tasks.threads(0) == before
 
 
+def test_time_limits_leave_nothing_behind():
+    """An interpreter that waits for an exception which never comes hangs where it is traced."""
+    code = (
+        "import sys, sweep_tasks as tasks\n"
+        "from genkern import sweep\n"
+        "found = sweep.run(tasks.wait, sweep.Grid(i=[0, 1], seconds=[0.0, 5.0]), executor='serial', progress=False,"
+        " timeout=0.5)\n"
+        "sys.settrace(lambda *event: None)\n"
+        "tasks.wait(0, 0.0)\n"
+        "sys.settrace(None)\n"
+        "print(sorted(cell.status for cell in found))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": tasks.PATHS}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.stdout.strip() == "['done', 'done', 'timeout', 'timeout']", done.stderr
+
+
 def test_the_quota_of_a_container_counts(tmp_path):
     assert _engines._quota(tmp_path) is None
     (tmp_path / "cpu.max").write_text("max 100000\n")
