@@ -114,7 +114,7 @@ def _task(found: sweep.SweepResult, imports: Sequence[str]) -> Callable[..., Any
         if module not in imports:
             raise ValueError(f"{found.path} needs {name}: say --import {module} to have that run")
     if imports and os.getcwd() not in sys.path and not sys.flags.safe_path:
-        sys.path.insert(0, os.getcwd())
+        sys.path.append(os.getcwd())  # last: in a checkout, worker processes shall not import the sources there
     module, _, name = found.task.partition(":")
     task: Any = importlib.import_module(module)
     for part in name.split("."):

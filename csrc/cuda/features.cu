@@ -14,8 +14,9 @@
 //   written once more for every further 256, and once more for all activations but identity and relu: from the cache.
 // Numerics: the order of every sum is that of csrc/cpu/features.inc (blocks of 256 terms upwards, one fused
 //   multiply-add a term, the blocks upwards) and the scalar functions are the same. So the bits are the CPU's and
-//   depend on neither tile, panel nor launch; only sines beyond device::trigonometric_limit are those of the CUDA
-//   library. cuBLAS would use the tensor cores for float64, but its order of summation depends on the sizes.
+//   depend on neither tile, panel nor launch; only float32 numbers below 1.2e-38 are 0, and sines beyond
+//   device::trigonometric_limit are those of the CUDA library. cuBLAS would use the tensor cores for float64, but its
+//   order of summation depends on the sizes.
 // 16-byte loads: features_product
 // Source: csrc/device/philox.hpp, csrc/device/normal.hpp.
 

@@ -10,7 +10,7 @@
 // Cost: 2 l m^2 + about 30 m^3 flops, m = min(n, d), l = max(n, d); X read twice, the second time from cache. An item
 //   that is not pending costs the read of its status.
 // 16-byte loads: least_squares_svd, least_squares_modes, least_squares_values
-// Numerics: backward stable at every scale of X, y and ridge.
+// Numerics: backward stable at every scale of X, y and ridge, but for float32 entries below 1.2e-38, which are 0.
 // Source: see least_squares_jacobi.hpp.
 #include "cuda/least_squares_jacobi.hpp"
 #include "device/spectral_filters.hpp"

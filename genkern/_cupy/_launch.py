@@ -11,6 +11,7 @@ from typing import Any
 
 # No contraction, as on the CPU: a fused multiply-add stands where a kernel asks for it.
 OPTIONS = ("--std=c++17", "--fmad=false")
+ADDED = ("-ftz=true",)  # by CuPy, to all that it compiles: float32 numbers below 1.2e-38 count as 0 in a kernel
 CAPABILITY = 70  # independent threads within a warp
 
 _modules: dict[tuple[int, str], Any] = {}

@@ -55,7 +55,7 @@ def scaled(matrices: Any, sides: Any) -> Scaled:
 
 
 def modes(matrices: Any, sides: Any) -> Modes:
-    """By cuSOLVER's SVD; one that does not converge shows as singular values that are not finite."""
+    """By cuSOLVER's SVD, of which CuPy says nothing if it does not converge; status 2 where a result is not finite."""
     cp = _launch.cupy()
     at = scaled(matrices, sides)
     items, n, d = at.X.shape

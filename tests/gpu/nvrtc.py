@@ -8,7 +8,7 @@ import importlib.metadata
 import re
 from dataclasses import dataclass
 
-from genkern._cupy._launch import OPTIONS
+from genkern._cupy._launch import ADDED, OPTIONS
 from gpu.compile import CSRC
 
 PACKAGES = ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")  # the table of resources is the first one's
@@ -80,7 +80,7 @@ def compiled(code: str, architecture: str, version: str | None = None) -> Compil
 def _compiled(code: str, architecture: str, version: str) -> Compiled:
     nvrtc = libraries()[version]
     program = ctypes.c_void_p()
-    options = [*OPTIONS, f"-I{CSRC}", f"--gpu-architecture={architecture}", "--ptxas-options=-v"]
+    options = [*OPTIONS, *ADDED, f"-I{CSRC}", f"--gpu-architecture={architecture}", "--ptxas-options=-v"]
     texts = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
     _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernels.cu", 0, None, None))
     try:
