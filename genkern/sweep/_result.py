@@ -172,7 +172,8 @@ class SweepResult:
     def to_pandas(self) -> Any:
         """Table with a row per recorded cell: parameters, results that are no arrays, status, error and seconds.
 
-        Results that are arrays become columns of arrays. Needs pandas.
+        Results that are arrays become columns of arrays. Parameters and results keep their names: a column of ours
+        whose name is taken gets underscores in front. Needs pandas.
         """
         return _export.to_pandas(self)
 
@@ -182,7 +183,8 @@ class SweepResult:
         A result that is an array brings its own dimensions, ``<name>_0``, ``<name>_1``, ...; where its shape differs
         between cells, it is padded. What no cell gave is NaN, and an empty string for strings; integers and bools with
         such gaps become float64. The text of a parameter's value is its label where the values are not all numbers,
-        all bools or all strings. Needs xarray.
+        all bools or all strings. No integer is rounded: labels that no dtype holds exactly are text, such results
+        Python integers. Dimensions whose names are taken get underscores in front. Needs xarray.
 
         Parameters
         ----------

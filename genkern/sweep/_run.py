@@ -149,7 +149,7 @@ def _run(
     _checks.choice("on_error", on_error, ("record", "raise"))
     if timeout is not None:
         timeout = _checks.real_number("timeout", timeout, low=0.0, strict=True)
-    if name in ("processes", "mpi"):
+    if name in ("processes", "loky", "dask", "mpi"):
         task.need_module(name)
     temporary = tempfile.mkdtemp(prefix="genkern-sweep-") if path is None else None
     file = _format.locate(Path(temporary, "results.sweep") if temporary is not None else path or "")
