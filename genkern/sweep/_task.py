@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import json
+import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -139,6 +140,8 @@ def _name(function: Any) -> tuple[str | None, str]:
         return module, f"{module}:{name}"
     main = sys.modules["__main__"]
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if file is not None and not os.path.isfile(file):  # what came through a pipe
+        file = None
     if spec is not None:
         return spec.name, f"{spec.name}:{name}"
     if file is not None:
