@@ -5,8 +5,8 @@
 For every case: the error against the reference backend (float64, on the CPU), the time of one call with its arrays on
 the GPU before and after (median of warm calls, the device synchronised), the least work of the problem over that time,
 as a share of what this card does: bytes that must be read and written over the bandwidth of a copy, flops over the
-rate of a matrix product, both measured here. Peers get the same arrays on the same GPU. Without a GPU it says so and
-exits 2.
+rate of a matrix product, both measured here. Peers get the same arrays on the same GPU. Exit status: 1 if a
+case failed, 2 without a GPU, which it says.
 """
 
 from __future__ import annotations
@@ -49,11 +49,15 @@ def measure_card(quick: bool) -> Card:
 
 
 def row(case: Case, card: Card) -> str:
-    """One line of the table."""
+    """One line of the table; of a case that cannot be run, why."""
     import cupy
 
-    error = case.error(case.call())
-    seconds = median_seconds(case.call)
+    try:
+        error = case.error(case.call())
+        seconds = median_seconds(case.call)
+    except Exception as reason:
+        told = " ".join(str(reason).replace("|", "/").split())[:200]
+        return f"| {case.name} | {case.dtype} | failed: {type(reason).__name__}: {told} | | | | | |"
     peers = []
     for name, make in case.peers.items():
         try:
@@ -95,9 +99,9 @@ def main(arguments: list[str]) -> int:
             for case in make(dtype, options.quick):
                 lines.append(row(case, card))
                 print(lines[-1], flush=True)
-    if options.out is not None:
-        options.out.write_text("\n".join(lines) + "\n")
-    return 0
+                if options.out is not None:
+                    options.out.write_text("\n".join(lines) + "\n")
+    return int(any("| failed: " in line for line in lines))
 
 
 if __name__ == "__main__":
