@@ -292,8 +292,10 @@ def test_a_store_names_a_task_and_never_imports_it(filled, tmp_path):
 
 
 def as_a_user(code, *arguments):
-    """Run code as somebody whom permissions bind, which they do not bind root."""
-    prelude = "import os, sqlite3, genkern\nif os.getuid() == 0: os.setgid(65534); os.setuid(65534)\n"
+    """Run code as somebody whom permissions bind, which they do not bind root. Nothing can be imported after that: the
+    packages may lie where only root may look."""
+    prelude = "import os, sqlite3, sweep_tasks, genkern.sweep\n"
+    prelude += "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)\n"
     process = tasks.child(["-c", prelude + code], *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err

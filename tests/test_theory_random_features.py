@@ -286,7 +286,13 @@ def test_limits_of_many_and_of_no_samples():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.floats(0.05, 20.0), st.floats(0.05, 20.0), st.floats(0.0, 3.0), st.floats(0.0, 2.0), st.floats(0.0, 2.0))
+@given(
+    st.floats(0.05, 20.0),
+    st.floats(0.05, 20.0),
+    st.floats(0.0, 3.0, allow_subnormal=False),
+    st.floats(0.0, 2.0),
+    st.floats(0.0, 2.0),
+)
 def test_sources_add_up(psi1, psi2, ridge, nonlinear, noise):
     if ridge == 0 and abs(psi1 / psi2 - 1) < 1e-6:
         return
@@ -302,6 +308,13 @@ def test_sources_add_up(psi1, psi2, ridge, nonlinear, noise):
     many = d.bias + d.samples + d.noise_ensembled + d.floor
     assert risk.ensemble(np.inf) == pytest.approx(many, rel=1e-12)
     assert np.all(np.diff(risk.ensemble([1.0, 2.0, 8.0])) <= 1e-14)
+
+
+def test_infinitely_many_average_a_divergence_away():
+    """A subnormal ridge counts as none."""
+    for ridge in (0.0, 2.2250738585e-313):
+        risk = theory.random_features_risk(1.0, 1.0, ridge=ridge, linear=1.7)
+        assert risk.total == risk.ensemble(1) == risk.ensemble(10) == np.inf and np.isfinite(risk.ensemble(np.inf))
 
 
 def test_ridge_to_zero_is_continuous():

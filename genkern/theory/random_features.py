@@ -78,7 +78,9 @@ class RandomFeaturesRisk:
             raise ValueError(f"members must be >= 1, got {K[K < 1].flat[0]}")
         parts = self.decomposition
         fixed = parts.bias + parts.samples + parts.noise_ensembled + parts.floor
-        return fixed + (parts.features + (parts.noise - parts.noise_ensembled)) / K
+        with np.errstate(invalid="ignore"):
+            share = (parts.features + (parts.noise - parts.noise_ensembled)) / K
+        return fixed + np.where(np.isinf(K), 0.0, share)  # a divergence that infinitely many average is 0
 
 
 def random_features_risk(
