@@ -105,11 +105,11 @@ def _trace(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def thread_limit(threads: int, kernels: int | None = None) -> Iterator[None]:
-    """Let BLAS use so many threads, and kernels whose n_threads is None as many or, if given, `kernels`."""
-    token = _checks.thread_limit.set(kernels or threads)
+def thread_limit(threads: int) -> Iterator[None]:
+    """Let kernels whose n_threads is None use so many threads, and BLAS, whose bits depend on their number, one."""
+    token = _checks.thread_limit.set(threads)
     try:
-        with blas_threads(threads):
+        with blas_threads(1):
             yield
     finally:
         _checks.thread_limit.reset(token)

@@ -58,14 +58,14 @@ def engine(executor: Any, todo: int, cells: int) -> Engine:
     """Engine for `todo` cells of a sweep of `cells`.
 
     A cell may use as many threads as there are cores for each cell of the sweep: one, but for sweeps smaller than the
-    machine. That number is the same on every engine and after a resume, and so are the bits. Cells that run one after
-    the other leave all cores to the kernels, whose bits do not depend on it, and that number to BLAS, whose bits do.
+    machine, or where cells run one after the other. That is for the kernels, whose bits do not depend on it; BLAS has
+    one thread, as its bits do. So a cell has the same bits on every engine, after a resume and in a sweep of any size.
     """
     name, available = name_of(executor), min(cores(), _checks.thread_limit.get())
     workers = max(1, min(available, todo))
     threads = max(1, available // max(1, cells))
     if name == "serial":
-        return Serial(threads, available)
+        return Serial(available)
     if name == "threads":
         return Executor(
             lambda task: futures.ThreadPoolExecutor(workers, "genkern-sweep"),
@@ -97,14 +97,14 @@ def engine(executor: Any, todo: int, cells: int) -> Engine:
 class Serial:
     """Engine that runs cell after cell in the calling thread."""
 
-    def __init__(self, threads: int, kernels: int) -> None:
-        self.threads, self.kernels = threads, kernels
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
 
     def run(
         self, task: Task, jobs: Iterator[Job], record: Record, tick: Callable[[], None], timeout: float | None
     ) -> None:
         """Run all jobs."""
-        with _cell.thread_limit(self.threads, self.kernels):
+        with _cell.thread_limit(self.threads):
             for job in jobs:
                 record(job, _cell.call(task.call, job.parameters, timeout))
                 tick()

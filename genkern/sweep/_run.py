@@ -95,7 +95,7 @@ def run(
 
     Notes
     -----
-    Kernels whose ``n_threads`` is None, and BLAS, get one thread in each cell, and more only where the grid has fewer
+    Kernels whose ``n_threads`` is None get one thread in each cell (BLAS always), and more only where the grid has fewer
     cells than the machine has cores; "serial" leaves all cores to the kernels. A cell whose worker dies is run again
     elsewhere, and is recorded as "crashed" when it has taken three with it. Two kinds of executor cannot go on after
     that: MPI, where it ends the whole job, and a pool of the caller's own. What was committed is there for the next run
