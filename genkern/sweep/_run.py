@@ -95,11 +95,11 @@ def run(
 
     Notes
     -----
-    Kernels whose ``n_threads`` is None get one thread in each cell (BLAS always), and more only where the grid has fewer
-    cells than the machine has cores; "serial" leaves all cores to the kernels. A cell whose worker dies is run again
-    elsewhere, and is recorded as "crashed" when it has taken three with it. Two kinds of executor cannot go on after
-    that: MPI, where it ends the whole job, and a pool of the caller's own. What was committed is there for the next run
-    all the same.
+    BLAS has one thread in each cell. Kernels whose ``n_threads`` is None have one too, and more only where the grid has
+    fewer cells than the machine has cores; "serial" leaves all cores to the kernels. A cell whose worker dies is run
+    again elsewhere, and is recorded as "crashed" when it has taken three with it. Two kinds of executor cannot go on
+    after that: MPI, where it ends the whole job, and a pool of the caller's own. What was committed is there for the
+    next run all the same.
 
     Results are committed twice a second at least. Kill -9 of this process loses what is not committed, and its workers
     end within a second; so do those of a local Dask cluster and of loky.

@@ -16,6 +16,7 @@ from genkern.sweep._task import Job, Task, canonical
 
 COMMIT_SECONDS = 0.5
 COMMIT_BYTES = 16 << 20
+COMMIT_CELLS = 2500  # larger transactions leave SQLite and the allocator with 10 MiB more
 PATIENCE = 10.0  # seconds to wait for others who have the file
 CLOSING = 2.0  # and at the end, where they cost a second file only
 
@@ -126,7 +127,8 @@ class Store:
 
     def flush(self, force: bool = False) -> None:
         """Commit what is due."""
-        due = time.monotonic() - self._committed >= COMMIT_SECONDS or self._bytes >= COMMIT_BYTES
+        full = self._bytes >= COMMIT_BYTES or len(self._waiting) >= COMMIT_CELLS
+        due = full or time.monotonic() - self._committed >= COMMIT_SECONDS
         if not self._waiting or not (due or force):
             return
         with _format.explained(self.path):
