@@ -48,7 +48,8 @@ class Sweep:
         (folder / "parent.py").write_text(PARENT)
         (folder / "flag").write_bytes(b"\0")
         (folder / "started").touch()
-        self._log, self.started, self.pids = open(folder / "started"), set(), set()  # noqa: SIM115
+        self._log, self._rest = open(folder / "started"), ""  # noqa: SIM115
+        self.started, self.pids = set(), set()
         with open(folder / "flag", "r+b") as file:
             self.flag = mmap.mmap(file.fileno(), 1)
 
@@ -56,8 +57,9 @@ class Sweep:
         self.process = tasks.child([self.folder / "parent.py"], *self._arguments, **options)
 
     def look(self):
-        """Read on in the log of started cells."""
-        for line in self._log.readlines():
+        """Read on in the log of started cells; a line that crosses a page may be there in part."""
+        *lines, self._rest = (self._rest + self._log.read()).split("\n")
+        for line in lines:
             cell, pid = map(int, line.split())
             self.started.add(cell)
             self.pids.add(pid)
@@ -172,7 +174,8 @@ def killer(folder, kills, period):
     def work():
         while not over.wait(period) and len(killed) < kills:
             with contextlib.suppress(OSError, IndexError):
-                pid = int((folder / "started").read_text().splitlines()[-1].split()[1])
+                whole, _, _ = (folder / "started").read_text().rpartition("\n")
+                pid = int(whole.splitlines()[-1].split()[1])
                 if pid not in killed and pid != os.getpid():
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
