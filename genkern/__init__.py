@@ -4,7 +4,8 @@ from genkern import errors, problems, studies, sweep, theory
 from genkern._registry import backends
 from genkern.curves import RiskCurve, epoch_curve, random_feature_curve, ridge_curve, sample_curve, width_curve
 from genkern.features import random_features
-from genkern.least_squares import LstsqResult, gd_path, lstsq, ridge_path, singular_values
+from genkern.least_squares import LstsqResult, lstsq, singular_values
+from genkern.least_squares_paths import gd_path, ridge_path
 from genkern.logistic import LogisticPath, logistic_path
 from genkern.margin import MaxMargin, max_margin
 

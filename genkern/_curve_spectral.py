@@ -9,7 +9,8 @@ import numpy as np
 
 from genkern import _arrays, _checks, _curve_data
 from genkern._risk_curve import RiskCurve
-from genkern.least_squares import gd_path, ridge_path, singular_values
+from genkern.least_squares import singular_values
+from genkern.least_squares_paths import gd_path, ridge_path
 
 Array = np.ndarray[Any, Any]
 _BYTES = 64 << 20  # of coefficients held at once
