@@ -57,10 +57,10 @@ class Triangles:
 
 
 def parts(matrices: Any, sides: Any) -> Iterator[slice]:
-    """Items whose scaled copies and triangles fit into an eighth of the device's memory together, one at least.
+    """Items whose scaled copies and triangles take an eighth of the device's memory together; one item at least.
 
-    cuSOLVER's own copies are of one item: of X and a few columns of y, and of Q where there is one. So an item larger
-    than that takes some three times its size.
+    An item that is larger takes its own size twice, scaled and as cuSOLVER's copy; with a Q, which it has if n < d or
+    if there are many right sides, three times, and some columns of y in float64 as well.
     """
     (n, d), k, items = matrices.array.shape[-2:], sides.array.shape[-1], matrices.count
     m = min(n, d)
@@ -114,23 +114,39 @@ def factored(matrices: Any, sides: Any) -> Triangles:
     at = scaled(matrices, sides, append=not wide and 2 * k <= m)
     columns = cp.empty((items, m, m), at.X.dtype)
     c = at.y if wide else cp.empty((items, m, k), at.X.dtype)
-    rest, bases = cp.zeros((items, k), np.float64), []
-    for item in range(items):
-        if at.appended:
-            R = cp.linalg.qr(at.X[item], mode="r")
-            c[item] = R[:m, m:]
-            if k and n > m:
-                rest[item] = norms(R[m:, m:])
-        else:
-            Q, R = cp.linalg.qr(at.X[item].T if wide else at.X[item])
-            if wide:
-                bases.append(Q)
-            else:
-                c[item] = cp.matmul(Q.T, at.y[item])
-                if n > m:
-                    rest[item] = norms(at.y[item] - cp.matmul(Q, c[item]))
-        columns[item] = R[:m, :m].T
-    return Triangles(n, columns, c, rest, bases, at.exponent, at.y_exponent, at.status)
+    rest = cp.zeros((items, k), np.float64)
+    bases = [_factor(at, item, columns[item], c[item], rest[item]) for item in range(items)]
+    return Triangles(n, columns, c, rest, bases if wide else [], at.exponent, at.y_exponent, at.status)
+
+
+def _factor(at: Scaled, item: int, columns: Array, c: Array, rest: Array) -> Array:
+    """One item's triangle; returns Q if n < d. What cuSOLVER needed besides is free again after it."""
+    cp = _launch.cupy()
+    n, m = at.X.shape[1], len(columns)
+    if at.appended:
+        R = cp.linalg.qr(at.X[item], mode="r")
+        columns[...], c[...] = R[:m, :m].T, R[:m, m:]
+        if n > m:
+            rest[...] = norms(R[m:, m:])
+        return None
+    wide = n < at.X.shape[2]
+    Q, R = cp.linalg.qr(at.X[item].T if wide else at.X[item])
+    columns[...] = R.T
+    if not wide:
+        _project(Q, at.y[item], c, rest)
+    return Q if wide else None
+
+
+def _project(Q: Array, y: Array, c: Array, rest: Array) -> None:
+    """Q^T y and the norms of what it leaves, for a quarter as many columns at a time as Q has, or 16."""
+    cp = _launch.cupy()
+    l, m = Q.shape  # noqa: E741
+    step = max(m // 4, 16)
+    for first in range(0, y.shape[1], step):
+        own = slice(first, first + step)
+        c[:, own] = cp.matmul(Q.T, y[:, own])
+        if l > m:
+            rest[own] = norms(y[:, own] - cp.matmul(Q, c[:, own]))
 
 
 def states(at: Triangles, longer_side: int, penalty: Array, penalty_stride: int, rcond: float) -> Any:
