@@ -1,5 +1,6 @@
 """Least squares on a GPU beyond shared memory: how the work is spread, what waits, and what a failed SVD leaves."""
 
+import importlib
 import itertools
 
 import numpy as np
@@ -35,8 +36,6 @@ def unconverged(monkeypatch):
 
 
 def module(name):
-    import importlib
-
     return importlib.import_module(f"genkern._cupy.{name}")
 
 
@@ -192,17 +191,33 @@ def test_waits_do_not_grow_with_the_items(shape, ridge):
     assert len(waits) == 2 and waits[1] == "devInfo"
 
 
-def test_parts_and_order_change_no_bit(monkeypatch):
+@pytest.mark.parametrize("shape, k, factorizations", [((6, 15), 2, 1), ((15, 6), 9, 1), ((15, 6), 2, 7)])
+def test_a_shared_matrix_is_factored_once(large, monkeypatch, shape, k, factorizations):
+    X, y = problem(*shape, k=k, batch=(7,))
+    y[4, 0, 1] = np.nan
+    calls, qr = [], large.linalg.qr
+    monkeypatch.setattr(large.linalg, "qr", staticmethod(lambda *a, **o: calls.append(1) or qr(*a, **o)))
+    found = genkern.lstsq(X[:1], y, backend="cupy")
+    assert len(calls) == factorizations
+    np.testing.assert_array_equal(found.status, [0, 0, 0, 0, 1, 0, 0])
+    for item in range(7):
+        one = genkern.lstsq(X[0], y[item], backend="cupy")
+        for got, want in zip(bits(found), bits(one), strict=True):
+            np.testing.assert_array_equal(got[item], want)
+
+
+@pytest.mark.parametrize("memory, parts", [(0, 5), (5000, 3), (1 << 20, 1)])
+def test_parts_and_order_change_no_bit(monkeypatch, memory, parts):
     X, y = problem(13, 7, batch=(5,))
     for A, b in ((lower(X), y), (lower(X.swapaxes(1, 2)), y[:, :7])):
         whole = [bits(result) for result in every_call(A, b, backend="cupy")]
         with monkeypatch.context() as patch:
             patch.setattr(standin.SETTINGS, "reverse", True)
-            patch.setattr(module("least_squares_triangles"), "_PART", 1 << 40)
+            patch.setattr(module("least_squares_triangles"), "_PART", (8 << 30) // memory if memory else 1 << 40)
             _, launches, waits = logged(lambda A=A, b=b: genkern.lstsq(A, b, backend="cupy"))
-            assert launches.count("check") == 5 and len(waits) == 6
-            parts = [bits(result) for result in every_call(A, b, backend="cupy")]
-        for found, expected in zip(parts, whole, strict=True):
+            assert launches.count("check") == parts and len(waits) == parts + 1
+            split = [bits(result) for result in every_call(A, b, backend="cupy")]
+        for found, expected in zip(split, whole, strict=True):
             for got, want in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(got, want)
 

@@ -3,7 +3,7 @@
 // What the rule of full rank needs for problems beyond shared memory. A system goes 32 unknowns at a time: their own
 // triangle, which the block has brought to shared memory, is one warp's, and the block takes them out of all other
 // equations, reading R along its columns. So every pass over R runs at what one multiprocessor can read, about m^2 / 2
-// numbers, where the QR factorization computes 4 m^3 / 3 and more.
+// numbers, where the QR factorization takes 4 m^3 / 3 flops and more: 0.27 GB and 7e11 flops in float64 at m = 8192.
 // No floating-point atomics; sums have one order for any m.
 #pragma once
 

@@ -114,27 +114,35 @@ def factored(matrices: Any, sides: Any) -> Triangles:
     at = scaled(matrices, sides, append=not wide and 2 * k <= m)
     columns = cp.empty((items, m, m), at.X.dtype)
     c = at.y if wide else cp.empty((items, m, k), at.X.dtype)
-    rest = cp.zeros((items, k), np.float64)
-    bases = [_factor(at, item, columns[item], c[item], rest[item]) for item in range(items)]
-    return Triangles(n, columns, c, rest, bases if wide else [], at.exponent, at.y_exponent, at.status)
+    rest, bases = cp.zeros((items, k), np.float64), []
+    shared = matrices.stride == 0 and not at.appended  # one matrix, of which one factorization does
+    Q = None
+    for item in range(items):
+        if Q is None:
+            Q = _factor(at, item, columns[item], c[item], rest[item])
+        else:
+            columns[item] = columns[item - 1]
+        if wide:
+            bases.append(Q)
+        elif Q is not None:
+            _project(Q, at.y[item], c[item], rest[item])
+        Q = Q if shared else None
+    return Triangles(n, columns, c, rest, bases, at.exponent, at.y_exponent, at.status)
 
 
 def _factor(at: Scaled, item: int, columns: Array, c: Array, rest: Array) -> Array:
-    """One item's triangle; returns Q if n < d. What cuSOLVER needed besides is free again after it."""
+    """One item's triangle, and Q where there is one. What cuSOLVER needed besides is free again after it."""
     cp = _launch.cupy()
     n, m = at.X.shape[1], len(columns)
-    if at.appended:
-        R = cp.linalg.qr(at.X[item], mode="r")
-        columns[...], c[...] = R[:m, :m].T, R[:m, m:]
-        if n > m:
-            rest[...] = norms(R[m:, m:])
-        return None
-    wide = n < at.X.shape[2]
-    Q, R = cp.linalg.qr(at.X[item].T if wide else at.X[item])
-    columns[...] = R.T
-    if not wide:
-        _project(Q, at.y[item], c, rest)
-    return Q if wide else None
+    if not at.appended:
+        Q, R = cp.linalg.qr(at.X[item].T if n < at.X.shape[2] else at.X[item])
+        columns[...] = R.T
+        return Q
+    R = cp.linalg.qr(at.X[item], mode="r")
+    columns[...], c[...] = R[:m, :m].T, R[:m, m:]
+    if n > m:
+        rest[...] = norms(R[m:, m:])
+    return None
 
 
 def _project(Q: Array, y: Array, c: Array, rest: Array) -> None:
