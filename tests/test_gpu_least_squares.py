@@ -11,7 +11,7 @@ from tolerances import LSTSQ_FORWARD, SINGULAR_VALUES, unit
 import genkern
 
 DTYPES = [np.float64, np.float32]
-SMALL, LARGE = {"qr", "svd", "modes", "values"}, {"scale", "check"}
+SMALL, LARGE = {"qr", "svd", "modes", "values"}, {"measure", "scale", "check"}
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_every_kernel_is_launched_and_none_of_the_cpu(emulated, limit, monkeypat
     for path in compile.sources():
         if path.stem.startswith("least_squares"):
             entries |= set(compile.entries(compile.preprocessed(path.read_text())))
-    assert len(entries) == 21
+    assert len(entries) == 23
     before = len(LOG.launches)
     for dtype, size in itertools.product(DTYPES, (48 << 10, 1 << 8)):
         limit(size)

@@ -7,8 +7,19 @@
 
 namespace genkern {
 
-// Index: of an entry, long long where m^2 is beyond int.
-template <class T, class Index = int>
+// Is rcond sure to cut nothing? First by a bound: M(R)^{-1} dominates |R^{-1}| (Higham, section 8.3). Triangle has a
+// vector x, as device::estimates_full_rank asks for: ones() sets it, solve_compared() is x := M(R)^{-1} x.
+template <class T, class Triangle>
+__device__ __forceinline__ bool sure_of_full_rank(const device::LstsqRule<T>& rule, const Triangle& triangle,
+                                                  double norm2) {
+  triangle.ones();
+  triangle.solve_compared();
+  const double inverse_norm = triangle.size();
+  if (device::full_rank(rule, norm2, norm2 * triangle.m * inverse_norm * inverse_norm)) return true;
+  return device::estimates_full_rank(rule, triangle, norm2);
+}
+
+template <class T>
 struct WarpTriangle {
   const T* r;
   int ld, m;
@@ -20,7 +31,7 @@ struct WarpTriangle {
   template <bool compared>
   __device__ void solve_upper(T* b) const {
     const auto entry = [&](int i, int j) {
-      const T value = r[static_cast<Index>(j) * ld + i];
+      const T value = r[j * ld + i];
       return compared ? fabs(value) : -value;
     };
     for (int base = (m - 1) / 32 * 32; base >= 0; base -= 32) {
@@ -49,13 +60,13 @@ struct WarpTriangle {
       const T scale = i < m ? inverse[i] : T(0);
       for (int j = 0; j < count; ++j) {
         const T value = __shfl_sync(all_lanes, own * scale, j);
-        if (lane > j && i < m) own = fma(-r[static_cast<Index>(i) * ld + base + j], value, own);
+        if (lane > j && i < m) own = fma(-r[i * ld + base + j], value, own);
       }
       if (i < m) b[i] = own * scale;
       __syncwarp();
       for (int below = base + 32 + lane; below < m; below += 32) {
         T sum = b[below];
-        for (int j = base; j < base + count; ++j) sum = fma(-r[static_cast<Index>(below) * ld + j], b[j], sum);
+        for (int j = base; j < base + count; ++j) sum = fma(-r[below * ld + j], b[j], sum);
         b[below] = sum;
       }
       __syncwarp();
@@ -67,6 +78,11 @@ struct WarpTriangle {
     for (int j = lane; j < m; j += 32) x[j] = device::estimate_start<T>(j);
     __syncwarp();
   }
+  __device__ void ones() const {
+    for (int j = lane; j < m; j += 32) x[j] = 1;
+    __syncwarp();
+  }
+  __device__ void solve_compared() const { solve_upper<true>(x); }
   __device__ double size() const {
     T sum = 0;
     for (int j = lane; j < m; j += 32) sum = fma(x[j], x[j], sum);
@@ -82,7 +98,7 @@ struct WarpTriangle {
     for (int base = 0; base < m; base += 32) {
       const int i = base + lane;
       T sum = 0;
-      for (int j = i; j < m; ++j) sum = fma(r[static_cast<Index>(j) * ld + i], x[j], sum);
+      for (int j = i; j < m; ++j) sum = fma(r[j * ld + i], x[j], sum);
       __syncwarp();
       if (i < m) x[i] = sum;
       __syncwarp();
@@ -92,7 +108,7 @@ struct WarpTriangle {
     for (int base = (m - 1) / 32 * 32; base >= 0; base -= 32) {
       const int i = base + lane;
       T sum = 0;
-      for (int j = 0; j <= i && i < m; ++j) sum = fma(r[static_cast<Index>(i) * ld + j], x[j], sum);
+      for (int j = 0; j <= i && i < m; ++j) sum = fma(r[i * ld + j], x[j], sum);
       __syncwarp();
       if (i < m) x[i] = sum;
       __syncwarp();
@@ -104,19 +120,13 @@ struct WarpTriangle {
     T sum = 0;
     for (int j = 0; j < m; ++j)
       for (int i = lane; i <= j; i += 32) {
-        const T value = r[static_cast<Index>(j) * ld + i];
+        const T value = r[j * ld + i];
         sum = fma(value, value, sum);
       }
     return lanes_sum(sum);
   }
-  // Is rcond sure to cut nothing? First by a bound: M(R)^{-1} dominates |R^{-1}| (Higham, section 8.3).
   __device__ bool full_rank(const device::LstsqRule<T>& rule, T norm2) const {
-    for (int j = lane; j < m; j += 32) x[j] = 1;
-    __syncwarp();
-    solve_upper<true>(x);
-    const double inverse_norm = size();
-    if (device::full_rank(rule, norm2, static_cast<double>(norm2) * m * inverse_norm * inverse_norm)) return true;
-    return device::estimates_full_rank(rule, *this, norm2);
+    return sure_of_full_rank(rule, *this, static_cast<double>(norm2));
   }
 };
 

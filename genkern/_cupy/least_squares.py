@@ -95,12 +95,14 @@ def lstsq(
     items = matrices.count
     if items == 0:
         return
+    penalty, penalty_stride = on_device(ridge)
     qr = None if min(n, d) == 0 else qr_plan(n, d, k, X.dtype.itemsize, bool(ridge.any()))
     svd = None if min(n, d) == 0 else svd_plan(n, d, k, X.dtype.itemsize)
     if qr is None or svd is None:
-        least_squares_large.lstsq(matrices, sides, ridge, rcond, coef, rank, residual_norm, status)
+        least_squares_large.lstsq(
+            matrices, sides, ridge, penalty, penalty_stride, rcond, coef, rank, residual_norm, status
+        )
         return
-    penalty, penalty_stride = on_device(ridge)
     results = (coef, rank, residual_norm, status)
     strides = (matrices.stride, sides.stride, penalty_stride, items)
     sizes = (np.int32(n), np.int32(d), np.int32(k))

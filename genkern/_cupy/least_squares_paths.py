@@ -67,7 +67,8 @@ def _path(X: Array, y: Array, coef: Array, gains: Any) -> None:
         coef[...] = 0
         return
     target = coef.reshape(matrices.count, filters, d, k)
-    bytes_an_item = X.dtype.itemsize * (n * (d + k) + m * (1 + d + k + filters)) + 16 * m * (1 + filters)
+    numbers = n * (d + k) + m * (m + k) + (n * d if n < d else 0)  # beyond shared memory
+    bytes_an_item = X.dtype.itemsize * (numbers + m * (1 + d + k + filters)) + 16 * m * (1 + filters)
     together = max(1, min(matrices.count, _CHUNK_BYTES // bytes_an_item))
     for first in range(0, matrices.count, together):
         count = min(together, matrices.count - first)

@@ -113,10 +113,11 @@ def least_squares_paths(cupy: Any, dtype: Any) -> None:
 
 
 def least_squares_large(cupy: Any, dtype: Any) -> None:
-    """Problems that do not fit into shared memory."""
+    """Problems that do not fit into shared memory, shared among several blocks, and triangles of several tiles."""
     with shared_memory(2000):
-        _least_squares(cupy, dtype, 24, 17)
-        _least_squares(cupy, dtype, 17, 24)
+        importlib.import_module("genkern._cupy.least_squares_triangles").CHUNK = 300  # type: ignore[attr-defined]
+        _least_squares(cupy, dtype, 45, 38)
+        _least_squares(cupy, dtype, 38, 45)
 
 
 CALLS: dict[str, Callable[[Any, Any], None]] = {

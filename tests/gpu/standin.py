@@ -159,7 +159,7 @@ def _modules() -> dict[str, types.ModuleType]:
         found[name] = types.ModuleType(name)
     vars(found["cupyx.scipy.linalg"]).update(numerics.cupyx_names())
     vars(found["cupyx.scipy"])["linalg"] = found["cupyx.scipy.linalg"]
-    vars(found["cupyx"])["scipy"] = found["cupyx.scipy"]
+    vars(found["cupyx"]).update(scipy=found["cupyx.scipy"], errstate=numerics.errstate)
     return found
 
 
