@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu.memory import LOG, Memory
+from gpu.memory import CURRENT, LOG, Memory
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,13 @@ def own(host: Any) -> ndarray:
 
 
 def unwrap(value: Any) -> Any:
-    """What NumPy computes with: arrays inside, numbers as they are; an array of the host is refused."""
+    """What NumPy computes with: arrays inside, numbers as they are; arrays of the host and of other devices refused."""
     if isinstance(value, ndarray):
+        if value.memory.device != CURRENT.device:
+            raise ValueError(
+                f"Array device must be same as the current device: array device = {value.memory.device} while "
+                f"current = {CURRENT.device}"
+            )
         return value.host
     if isinstance(value, (tuple, list)):
         return type(value)(unwrap(item) for item in value)
@@ -99,7 +104,7 @@ class ndarray:
         return int(self.host.ctypes.data)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (2, 0)
+        return (2, self.memory.device)
 
     def __dlpack__(self, **options: Any) -> Any:
         raise BufferError("the stand-in has no memory on a GPU to show")
