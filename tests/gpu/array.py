@@ -7,11 +7,13 @@ every copy and synchronisation that a GPU would see. Their memory is NaN until i
 from __future__ import annotations
 
 import operator
+import types
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from gpu.blas import Pointer
 from gpu.memory import CURRENT, LOG, Memory
 
 
@@ -98,6 +100,10 @@ class ndarray:
     def flags(self) -> Flags:
         flags = self.host.flags
         return Flags(flags.c_contiguous, flags.f_contiguous, flags.owndata, self.writeable)
+
+    @property
+    def data(self) -> Any:
+        return types.SimpleNamespace(ptr=Pointer.of(self.address, self.memory))
 
     @property
     def address(self) -> int:

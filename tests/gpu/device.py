@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from typing import Any
 
+from gpu.blas import cublas, get_cublas_handle
 from gpu.memory import CURRENT, LOG
 
 # A GPU of the middle: its limits are those of compute capability 8.6.
@@ -113,6 +114,8 @@ cuda = types.SimpleNamespace(
     Event=Event,
     Device=Device,
     runtime=runtime,
+    cublas=cublas,
+    get_cublas_handle=get_cublas_handle,
     nvrtc=types.SimpleNamespace(getVersion=lambda: (12, 9)),
     current=Stream.null,
     get_current_stream=lambda: cuda.current,

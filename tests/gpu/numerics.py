@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from gpu.array import allocate, ndarray, own, unwrap, wrap
 from gpu.memory import LOG
 
 Function = Callable[..., Any]
+LINALG = types.SimpleNamespace(mode="ignore")  # of `cupyx.errstate`
 
 # Functions of arrays of the GPU that give such arrays. Each name is CuPy's too.
 NAMES = (
@@ -92,7 +95,24 @@ def _from_dlpack(value: Any) -> ndarray:
     return value if isinstance(value, ndarray) else value.standin
 
 
-# cuSOLVER neither raises nor warns for what it cannot do: what it could not compute is not defined, here NaN.
+@contextmanager
+def _errstate(*, linalg: str) -> Iterator[None]:
+    """`cupyx.errstate`: whether what cuSOLVER says of its own failure is read, for which the host waits."""
+    before, LINALG.mode = LINALG.mode, linalg
+    try:
+        yield
+    finally:
+        LINALG.mode = before
+
+
+def _failed(failed: bool) -> None:
+    if LINALG.mode == "raise":
+        LOG.downloads.append("devInfo")
+        if failed:
+            raise np.linalg.LinAlgError("Error reported in cuSOLVER")
+
+
+# By default cuSOLVER is not asked whether it could: what it could not compute is not defined, here NaN.
 def _quiet(function: Function, shapes: Callable[..., Any]) -> Function:
     def call(a: ndarray, *args: Any, **options: Any) -> Any:
         _floating(a)
@@ -104,7 +124,9 @@ def _quiet(function: Function, shapes: Callable[..., Any]) -> Function:
             try:
                 found = function(a.host[item], *args, **options)
             except (np.linalg.LinAlgError, ValueError):
+                _failed(True)
                 continue
+            _failed(False)
             for result, value in zip(results, found if several else (found,), strict=True):
                 result.host[item] = value
         return tuple(results) if several else results[0]
@@ -153,12 +175,20 @@ def _triangular(
     ))  # fmt: skip
 
 
+def _cholesky(a: ndarray) -> ndarray:
+    """Of a matrix that is not positive definite: half a factor, the rest as it was or half updated."""
+    _floating(a)
+    found, info = scipy.linalg.lapack.dpotrf(a.host, lower=1, clean=1)
+    _failed(info != 0)
+    return own(np.ascontiguousarray(found))
+
+
 class _Linalg:
     """The names of `cupy.linalg`."""
 
     svd = staticmethod(_quiet(lambda a, *v, **o: np.linalg.svd(a, *v, **o), _svd_shapes))
     qr = staticmethod(_quiet(_qr, _qr_shapes))
-    cholesky = staticmethod(_quiet(np.linalg.cholesky, lambda a: a.shape[-2:]))
+    cholesky = staticmethod(_cholesky)
     eigvalsh = staticmethod(_quiet(np.linalg.eigvalsh, lambda a, UPLO="L": a.shape[-1:]))
     eigh = staticmethod(_quiet(lambda a, UPLO="L": tuple(np.linalg.eigh(a, UPLO)),
                                lambda a, UPLO="L": (a.shape[-1:], a.shape[-2:])))  # fmt: skip
@@ -192,6 +222,6 @@ def names() -> dict[str, Any]:
     }
 
 
-def cupyx_names() -> dict[str, Any]:
-    """What stands in the module `cupyx.scipy.linalg`."""
-    return {"solve_triangular": _triangular}
+def cupyx_names() -> dict[str, dict[str, Any]]:
+    """What stands in the modules of cupyx."""
+    return {"cupyx": {"errstate": _errstate}, "cupyx.scipy.linalg": {"solve_triangular": _triangular}}
