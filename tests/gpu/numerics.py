@@ -183,6 +183,16 @@ def _cholesky(a: ndarray) -> ndarray:
     return own(np.ascontiguousarray(found))
 
 
+class _Generator:
+    """As `cupy.random.Generator`, with other numbers."""
+
+    def __init__(self, seed: int) -> None:
+        self.host = np.random.default_rng(seed)
+
+    def standard_normal(self, size: Any, dtype: Any = float) -> ndarray:
+        return own(self.host.standard_normal(size, dtype))
+
+
 class _Linalg:
     """The names of `cupy.linalg`."""
 
@@ -217,6 +227,8 @@ def names() -> dict[str, Any]:
         "from_dlpack": _from_dlpack,
         "isscalar": np.isscalar,
         "linalg": _Linalg,
+        "get_default_memory_pool": lambda: types.SimpleNamespace(free_all_blocks=lambda: None),
+        "random": types.SimpleNamespace(default_rng=_Generator),
         "may_share_memory": lambda a, b: np.may_share_memory(a.host, b.host),
         "shares_memory": lambda a, b: np.may_share_memory(a.host, b.host),
     }
