@@ -220,6 +220,20 @@ def test_a_cupy_that_breaks(monkeypatch):
         standin._forget()
 
 
+def test_an_empty_folder_is_no_cupy(monkeypatch, tmp_path):
+    """As an uninstalled CuPy may leave it."""
+    (tmp_path / "cupy").mkdir()
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    standin._forget()
+    try:
+        assert _registry.unavailable("cupy").startswith(f"CuPy is not installed, and {tmp_path / 'cupy'} is what was")
+    finally:
+        sys.modules.pop("cupy", None)
+        monkeypatch.undo()
+        standin._forget()
+
+
 def test_no_report_without_a_gpu():
     """One line and the code 2; no emulated figure."""
     if _registry.unavailable("cupy") is None:

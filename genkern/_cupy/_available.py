@@ -30,6 +30,8 @@ def unavailable(device: int | None = None) -> str | None:
         return f"CuPy does not load: {_one_line(error)}"
     except Exception as error:  # a library of CUDA that is missing shows in many ways
         return f"CuPy does not load: {_one_line(error)} (is it for the CUDA of this machine? {_EXTRAS})"
+    if not hasattr(cp, "__version__"):
+        return f"CuPy is not installed, and {', '.join(cp.__path__)} is what was left of one ({_EXTRAS})"
     try:
         if device is None:
             device = int(cp.cuda.runtime.getDevice())
