@@ -158,10 +158,9 @@ def _modules() -> dict[str, types.ModuleType]:
     vars(found["cupy"]).update(names, __version__="14.0.0+standin")
     for name in ("cupyx.scipy", "cupyx.scipy.linalg"):
         found[name] = types.ModuleType(name)
-    for name, members in numerics.cupyx_names().items():
-        vars(found[name]).update(members)
+    vars(found["cupyx.scipy.linalg"]).update(numerics.cupyx_names())
     vars(found["cupyx.scipy"])["linalg"] = found["cupyx.scipy.linalg"]
-    vars(found["cupyx"])["scipy"] = found["cupyx.scipy"]
+    vars(found["cupyx"]).update(scipy=found["cupyx.scipy"], errstate=numerics.errstate)
     return found
 
 
