@@ -140,6 +140,27 @@ def _floating(a: Any) -> None:
         raise TypeError(f"cupy.linalg needs a floating-point array of the GPU, got {type(a).__name__}")
 
 
+def _cholesky(a: ndarray) -> ndarray:
+    """Of a matrix that is not positive definite: half a factor, the rest as it was or half updated."""
+    _floating(a)
+    found, info = scipy.linalg.lapack.dpotrf(a.host, lower=1, clean=1)
+    if SETTINGS.linalg == "raise":
+        LOG.downloads.append("devInfo")
+        if info != 0:
+            raise np.linalg.LinAlgError("devInfo = 1")
+    return own(np.ascontiguousarray(found))
+
+
+class _Generator:
+    """As `cupy.random.Generator`, with other numbers."""
+
+    def __init__(self, seed: int) -> None:
+        self.host = np.random.default_rng(seed)
+
+    def standard_normal(self, size: Any, dtype: Any = float) -> ndarray:
+        return own(self.host.standard_normal(size, dtype))
+
+
 def _svd_shapes(a: ndarray, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     n, d = a.shape[-2:]
     k = min(n, d)
@@ -183,27 +204,6 @@ def _svd(a: Any, *args: Any, **options: Any) -> Any:
     if SETTINGS.linalg == "raise":
         raise np.linalg.LinAlgError("devInfo = 1")
     return tuple(map(np.ones_like, found)) if isinstance(found, tuple) else np.ones_like(found)  # finite, and wrong
-
-
-def _cholesky(a: ndarray) -> ndarray:
-    """Of a matrix that is not positive definite: half a factor, the rest as it was or half updated."""
-    _floating(a)
-    found, info = scipy.linalg.lapack.dpotrf(a.host, lower=1, clean=1)
-    if SETTINGS.linalg == "raise":
-        LOG.downloads.append("devInfo")
-        if info != 0:
-            raise np.linalg.LinAlgError("devInfo = 1")
-    return own(np.ascontiguousarray(found))
-
-
-class _Generator:
-    """As `cupy.random.Generator`, with other numbers."""
-
-    def __init__(self, seed: int) -> None:
-        self.host = np.random.default_rng(seed)
-
-    def standard_normal(self, size: Any, dtype: Any = float) -> ndarray:
-        return own(self.host.standard_normal(size, dtype))
 
 
 class _Linalg:
