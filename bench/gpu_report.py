@@ -2,10 +2,11 @@
 
     python bench/gpu_report.py [--quick] [--out FILE]
 
-For every case: the error against the reference backend (float64, on the CPU), the time of one call with its arrays on
-the GPU before and after (median of warm calls, the device synchronised), the least work of the problem over that time,
-as a share of what this card does: bytes that must be read and written over the bandwidth of a copy, flops over the
-rate of a matrix product, both measured here. Peers get the same arrays on the same GPU. Exit status: 1 if a
+For every case: the error against the reference backend (float64, on the CPU; of large cases a certificate, which is
+named: see gpu_large.py), the time of one call with its arrays on the GPU before and after (median of warm calls, the
+device synchronised), the least work of the problem over that time, as a share of what this card does: bytes that must
+be read and written over the bandwidth of a copy, flops over the rate of a matrix product, both measured here. Peers get
+the same arrays on the same GPU. A case that needs more than 60% of the card's memory is not run. Exit status: 1 if a
 case failed, 2 without a GPU, which it says.
 """
 
@@ -13,14 +14,22 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks.common import finished, median_seconds
+from benchmarks.common import finished, median_seconds, seconds
 from gpu_cases import Case, curves, descents, random_features, solves
+from gpu_large import Large, large, subnormal
 
 import genkern
+
+SHARE = 0.6  # of the memory
+LONG = 5.0  # seconds; a longer call is timed once
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take most of the memory when it is imported
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class Card:
     name: str
     copy: float  # bytes read and written a second
     rates: dict[str, float]  # flops a second of a matrix product, by dtype
+    memory: int  # bytes
 
 
 def measure_card(quick: bool) -> Card:
@@ -38,37 +48,61 @@ def measure_card(quick: bool) -> Card:
 
     count, order = (1 << 24, 2048) if quick else (1 << 27, 8192)
     source, target = cupy.zeros(count), cupy.empty(count)
-    seconds = median_seconds(finished("cupy", lambda: cupy.copyto(target, source)))
+    duration = timed(finished("cupy", lambda: cupy.copyto(target, source)))
     rates = {}
     for dtype in ("float64", "float32"):
         A, out = cupy.ones((order, order), dtype), cupy.empty((order, order), dtype)
         product = finished("cupy", functools.partial(cupy.matmul, A, A, out=out))
-        rates[dtype] = 2.0 * order**3 / median_seconds(product)
+        rates[dtype] = 2.0 * order**3 / timed(product)
     properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
-    return Card(properties["name"].decode(), 2.0 * source.nbytes / seconds, rates)
+    return Card(properties["name"].decode(), 2.0 * source.nbytes / duration, rates, int(properties["totalGlobalMem"]))
 
 
-def row(case: Case, card: Card) -> str:
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds of a call that has been made before."""
+    once = seconds(call)
+    return once if once > LONG else median_seconds(call)
+
+
+def release() -> None:
+    """Give back the memory that CuPy and torch keep for later."""
+    import cupy
+
+    cupy.get_default_memory_pool().free_all_blocks()
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+        sys.modules["torch"].cuda.empty_cache()
+
+
+def row(case: Case | Large, card: Card) -> str:
     """One line of the table; of a case that cannot be run, why."""
     import cupy
 
+    start = f"| {case.name} | {case.dtype} |"
+    if isinstance(case, Large) and case.memory > SHARE * card.memory:
+        needed, there = (f"{size / 2**30:.3g} GiB" for size in (case.memory, card.memory))
+        return f"{start} not run: it needs about {needed}, more than {SHARE:.0%} of the card's {there} | | | | | |"
     try:
+        if isinstance(case, Large):
+            case = case.build()
         error = case.error(case.call())
-        seconds = median_seconds(case.call)
+        duration = timed(case.call)
     except Exception as reason:
         told = " ".join(str(reason).replace("|", "/").split())[:200]
-        return f"| {case.name} | {case.dtype} | failed: {type(reason).__name__}: {told} | | | | | |"
+        return f"{start} failed: {type(reason).__name__}: {told} | | | | | |"
     peers = []
     for name, make in case.peers.items():
         try:
             call = make()
-            accuracy = f", error {case.error(cupy.from_dlpack(call())):.1e}" if case.comparable else ""
-            peers.append(f"{name} {median_seconds(call) / seconds:.2f} x{accuracy}")
+            result = call()
+            accuracy = f", error {case.error(cupy.from_dlpack(result)):.1e}" if case.comparable else ""
+            del result
+            peers.append(f"{name} {timed(call) / duration:.2f} x{accuracy}")
         except Exception as reason:  # not installed, no GPU build of it, or not able to
             peers.append(f"{name} n/a ({type(reason).__name__})")
+    certificate = f" ({case.certificate})" if case.certificate else ""
     return (
-        f"| {case.name} | {case.dtype} | {error:.1e} | {1e3 * seconds:.3f} | {case.flops / seconds / 1e9:.1f} | "
-        f"{case.flops / seconds / card.rates[case.dtype]:.1%} | {case.bytes / seconds / card.copy:.1%} | "
+        f"{start} {error:.1e}{certificate} | {1e3 * duration:.3f} | {case.flops / duration / 1e9:.1f} | "
+        f"{case.flops / duration / card.rates[case.dtype]:.1%} | {case.bytes / duration / card.copy:.1%} | "
         f"{'; '.join(peers) or '-'} |"
     )
 
@@ -88,19 +122,30 @@ def main(arguments: list[str]) -> int:
     lines = [
         f"genkern {genkern.__version__} on {card.name} ({state}). A copy moves {card.copy / 1e9:.0f} GB/s, a matrix "
         f"product does {double:.1f} (float64) and {single:.1f} (float32) Tflop/s. "
-        "Peers: their time over genkern's.",
+        "Errors are against the reference, or the certificate that is named. Peers: their time over genkern's.",
         "",
         "| case | dtype | error | ms | Gflop/s | of the product's rate | of the copy's bandwidth | peers |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     print("\n".join(lines), flush=True)
-    for make in (solves, random_features, descents, curves):
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+        if options.out is not None:
+            options.out.write_text("\n".join(lines) + "\n")
+
+    makers = [*(functools.partial(make, quick=options.quick) for make in (solves, random_features, descents, curves))]
+    makers.append(functools.partial(large, quick=options.quick, memory=card.memory))
+    for make in makers:
         for dtype in ("float64", "float32"):
-            for case in make(dtype, options.quick):
-                lines.append(row(case, card))
-                print(lines[-1], flush=True)
-                if options.out is not None:
-                    options.out.write_text("\n".join(lines) + "\n")
+            for case in make(dtype):
+                tell(row(case, card))
+                release()
+    try:
+        tell(f"\n{subnormal()}")
+    except Exception as reason:
+        tell(f"\n| failed: float32 data near 1e-40: {type(reason).__name__}: {reason}")
     return int(any("| failed: " in line for line in lines))
 
 

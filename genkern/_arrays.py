@@ -77,6 +77,14 @@ def on_host(array: Any) -> np.ndarray[Any, Any]:
     return array if isinstance(array, np.ndarray) else np.asarray(array.get())
 
 
+def gpu_of(array: Any) -> int | None:
+    """Number of the CUDA GPU on which an array of any library lives, None for any other place."""
+    if not hasattr(array, "__dlpack_device__"):
+        return None
+    kind, index = array.__dlpack_device__()
+    return int(index) if int(kind) in _GPU else None
+
+
 def library_of(arguments: dict[str, Any], *, gpu: bool = False) -> Library:
     """Library shared by all arguments that are arrays; lists and numbers go with any of them.
 
@@ -136,7 +144,7 @@ def _require_gpu(name: str, kind: int, index: int, gpu: bool) -> None:
         )
     if not gpu:
         raise BackendUnavailable(f"{where}, and is read on the CPU here; move it to the CPU first")
-    reason = _registry.unavailable("cupy")
+    reason = _registry.unavailable("cupy", index)
     if reason is not None:
         raise BackendUnavailable(f"{where}, and backend='cupy' cannot run: {reason}; move it to the CPU first")
     current = _cupy().cuda.runtime.getDevice()

@@ -264,6 +264,9 @@ def output(
         return memory
     if isinstance(out, (list, tuple)) or not (isinstance(out, np.ndarray) or hasattr(out, "__dlpack__")):
         raise TypeError(f"out must be an array, got {type(out).__name__}")
+    there = _arrays.gpu_of(out)
+    if None not in (there, library.device) and there != library.device:
+        raise DeviceMismatch(f"out must live on the device of the input, got GPU {there} and GPU {library.device}")
     out_library = _arrays.library_of({"out": out}, gpu=True)
     if out_library.name != library.name:
         raise TypeError(f"out must be an array of {library.name} as the input is, got {out_library.name}")

@@ -16,6 +16,7 @@ class Algebra:
     xp: Any = np
     states = 16  # widths whose predictions are made by one product: more of them are more flops, less are more calls
     numbers = 1 << 18  # of a temporary array
+    order = "C"  # of the test side: its transpose is what tpmqrt takes
 
     def host(self, values: Array) -> np.ndarray[Any, Any]:
         """NumPy's array of a few numbers that decide what is done next."""
@@ -33,6 +34,29 @@ class Algebra:
 
     def _solve(self, L: Array, B: Array, trans: int) -> Array:
         return solve_triangular(L, B, lower=True, trans=trans, check_finite=False)
+
+    def multiply(self, L: Array, x: Array, *, transposed: bool = False) -> Array:
+        """``L x`` or ``L^T x`` for a vector."""
+        return L.T @ x if transposed else L @ x
+
+    def cholesky(self, gram: Array) -> Array | None:
+        """Lower factor of a positive definite matrix. Of another: None, or on a GPU anything, and no word of it."""
+        try:
+            return np.linalg.cholesky(gram)
+        except np.linalg.LinAlgError:
+            return None
+
+    def svd(self, A: Array) -> tuple[Array, Array, Array] | None:
+        """``U, s, V^T`` with min(A.shape) columns and rows; None if it does not converge."""
+        try:
+            U, s, Vt = self._svd(A)
+        except np.linalg.LinAlgError:
+            return None
+        return U, s, Vt
+
+    def _svd(self, A: Array) -> tuple[Array, Array, Array]:
+        U, s, Vt = np.linalg.svd(A, full_matrices=False)
+        return U, s, Vt
 
     def absorb(self, L: Array, A: Array) -> tuple[Array, Any]:
         """Lower triangle M and an orthogonal transformation U with ``[L, A] U = [M, 0]``; L (r, r), A (r, a)."""

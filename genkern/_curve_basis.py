@@ -26,14 +26,17 @@ class Basis:
         self.rows, self.size, self.start, self.tolerance = rows, size, size, tolerance
         self.Q = algebra.xp.zeros((rows, size), order="F")
 
-    def project(self, F: Array) -> tuple[Array, Array, Array, np.ndarray[Any, Any]]:
-        """Coordinates of columns F (n, b), new directions, and the kind of each column.
+    def project(
+        self, F: Array, norms: np.ndarray[Any, Any] | None = None
+    ) -> tuple[Array, Array, Array, np.ndarray[Any, Any]]:
+        """Coordinates of columns F (n, b), whose norms may be known, new directions, and the kind of each column.
 
         Returns A (rank, b), W (g, b), q (n, g), kinds (b,) with ``F = Q A + q W`` for as many leading columns as are
         of one kind (columns of zeros go with either).
         """
         xp, Q = self.algebra.xp, self.Q[:, self.start :]
-        norms = self._norms(F)
+        if norms is None:
+            norms = self._norms(F)
         A = Q.T @ F
         kinds = np.where(norms > 0, DEPENDENT, ZERO)
         if self.start == 0:
@@ -44,10 +47,9 @@ class Basis:
         A += again
         lengths = self._norms(E)
         if np.all(lengths >= CLEAR * norms) and np.all(norms > 0) and len(norms) <= self.start:
-            q, W = self._orthonormal(E, lengths)
-            diagonal = self.algebra.host(xp.diagonal(W))
-            if np.all(diagonal >= CLEAR * norms):
-                return A, W, q, np.full(len(norms), NEW)
+            found = self._orthonormal(E, lengths)
+            if found is not None and np.all(found[2] >= CLEAR * norms):
+                return A, found[1], found[0], np.full(len(norms), NEW)
         elif np.all(lengths < CLEAR * norms, where=norms > 0):
             e, found = E, A
             for _ in range(2):
@@ -60,24 +62,25 @@ class Basis:
     def _norms(self, F: Array) -> np.ndarray[Any, Any]:
         return self.algebra.host(self.algebra.xp.linalg.norm(F, axis=0))
 
-    def _orthonormal(self, E: Array, lengths: np.ndarray[Any, Any]) -> tuple[Array, Array]:
-        """Orthonormal q (n, b) and W (b, b) with ``E = q W``, by Cholesky factors, twice; W of NaN where that fails.
+    def _orthonormal(self, E: Array, lengths: np.ndarray[Any, Any]) -> tuple[Array, Array, np.ndarray[Any, Any]] | None:
+        """Orthonormal q (n, b), W (b, b) with ``E = q W``, W's diagonal: by Cholesky factors, twice; None if in vain.
 
-        Unlike reflections it mixes no rows: beside rows of ``sqrt(ridge) I`` small ones keep their digits.
+        Unlike reflections it mixes no rows: beside rows of ``sqrt(ridge) I`` small ones keep their digits. What shows
+        that the first factor was one is the Gram matrix after it: within 0.1 of I by its Frobenius norm it is positive
+        definite, so that the second factor is one too.
         """
         xp, solve, b = self.algebra.xp, self.algebra.solve, len(lengths)
         scale = self.algebra.device(lengths)
-        q, W, eye = E / scale, xp.diag(scale), xp.eye(b)
-        for turn in range(2):
+        q, W = E / scale, xp.diag(scale)
+        for _ in range(2):
             gram = q.T @ q
-            if turn > 0 and not float(xp.abs(gram - eye).max()) < 0.1:
-                return q, np.nan * W
-            try:
-                L = xp.linalg.cholesky(gram)
-            except np.linalg.LinAlgError:
-                return q, np.nan * W
+            L = self.algebra.cholesky(gram)
+            if L is None:
+                return None
             q, W = solve(L, q.T).T, L.T @ W
-        return q, W
+        distance = xp.linalg.norm(gram - xp.eye(b))
+        told = self.algebra.host(xp.concatenate([distance.reshape(1), xp.diagonal(W)]))
+        return (q, W, told[1:]) if told[0] < 0.1 else None
 
     def _one_by_one(
         self, Q: Array, E: Array, A: Array, norms: np.ndarray[Any, Any], kinds: np.ndarray[Any, Any]
@@ -131,7 +134,7 @@ class Condition:
 
     def update(self, L: Array) -> None:
         """Look at L (r, r), lower triangular; new rows and columns are in front."""
-        r, xp, solve = len(L), self.algebra.xp, self.algebra.solve
+        r, xp, solve, multiply = len(L), self.algebra.xp, self.algebra.solve, self.algebra.multiply
         if r == 0:
             return
         ones = xp.full(r - len(self.small), 1.0 / np.sqrt(r))
@@ -141,8 +144,8 @@ class Condition:
                 x, first = self._unit(solve(L, small))
                 small, second = self._unit(solve(L, x, transposed=True))
                 inverse = xp.sqrt(first) * xp.sqrt(second)
-                y, first = self._unit(L.T @ large)
-                large, second = self._unit(L @ y)
+                y, first = self._unit(multiply(L, large, transposed=True))
+                large, second = self._unit(multiply(L, y))
                 length = xp.sqrt(first) * xp.sqrt(second)
         inverse, length = (float(value) for value in self.algebra.host(xp.stack([inverse, length])))
         self.small, self.large = small, large

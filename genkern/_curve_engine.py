@@ -78,25 +78,25 @@ class Train:
         self.began = 0.0  # smallest singular value where woodbury began
         self.outer = Factor(algebra, n, n, rhs, n * max(unit if np.isnan(rcond) else min(unit, rcond), EPS))
 
-    def plan(self, F: Array) -> Block:
-        """Take in as many of the columns F (n, b) as make one step."""
+    def plan(self, F: Array, norms: Numbers, used: Numbers) -> Block:
+        """Take in as many of the columns F (n, b), with their norms and whether they are not 0, as make one step."""
         while True:
-            A, W, q, kinds = self.outer.classify(F)
-            F = F[:, : len(kinds)]
-            block = self._try(F, A, W, q, np.flatnonzero(kinds))
+            A, W, q, kinds = self.outer.classify(F, norms, used)
+            count = len(kinds)
+            block = self._try(norms[:count], A, W, q, np.flatnonzero(kinds))
             if isinstance(block, Block):
                 break
-            F = F[:, :block]
+            F, norms, used = F[:, :block], norms[:block], used[:block]
         if block.count < self.limit:
             self.limit = 2 * block.count
         self.limit = min(2 * self.limit, self.block)
         self.width += block.count
-        self.squares += float(self.algebra.xp.sum(F**2))
+        self.squares += float(np.sum(norms[: block.count] ** 2))
         self.steady = self.steady + block.count if q.shape[1] == 0 else 0
         return block
 
-    def _try(self, F: Array, A: Array, W: Array, q: Array, active: Places) -> Block | int:
-        """A block, or how many columns to try instead."""
+    def _try(self, norms_of_F: Numbers, A: Array, W: Array, q: Array, active: Places) -> Block | int:
+        """A block of as many columns, or how many to try instead."""
         raise NotImplementedError
 
     def apply(self, S: Array) -> Array:
@@ -120,18 +120,17 @@ class Train:
         self.peak = np.maximum(self.peak, sizes.max(axis=0))
         if block.step.method == ORTHOGONAL or self.blocks >= 8 or np.any(sizes[-1] < 0.03 * self.peak):
             block.u = factor.u = factor.fresh()
-            xp = self.algebra.xp
-            self.peak, self.blocks = self.algebra.host(xp.sqrt(xp.sum(factor.u**2, axis=0))), 0
+            self.peak, self.blocks = sizes[-1], 0
 
 
 class Plain(Train):
     """Ridge 0."""
 
-    def _try(self, F: Array, A: Array, W: Array, q: Array, active: Places) -> Block | int:
-        factor, count, new, xp = self.outer, F.shape[1], q.shape[1] > 0, self.algebra.xp
+    def _try(self, norms_of_F: Numbers, A: Array, W: Array, q: Array, active: Places) -> Block | int:
+        factor, count, new, xp = self.outer, len(norms_of_F), q.shape[1] > 0, self.algebra.xp
         if new and factor.J is not None:
             raise Restart
-        s_max = float(np.sqrt(self.squares + float(xp.sum(F**2))))
+        s_max = float(np.sqrt(self.squares + np.sum(norms_of_F**2)))
         after = factor.assess(factor.place(A, W, active)) if new else factor.condition
         if factor.J is None:
             doubtful = self.method == "svd" or not s_max * self._cutoff(count) <= SVD_MARGIN * after.s_min
@@ -191,7 +190,12 @@ class Plain(Train):
         if len(factor.triangle) == 0:
             return
         xp = self.algebra.xp
-        U, s, Vt = xp.linalg.svd(factor.triangle)
+        found = self.algebra.svd(factor.triangle)
+        self.limit, self.blocks = 1, 8  # the next block starts from these predictions, which are not those of u
+        if found is None:
+            self._unsolved(block)
+            return
+        U, s, Vt = found
         values = self.algebra.host(s)
         kept = int(np.sum(values > cutoff * values[0]))
         U = U[:, :kept]
@@ -203,7 +207,12 @@ class Plain(Train):
         block.full = kept == len(values) and block.full
         block.train[-1] = 0.0 if block.full else xp.sum((factor.residual + dropped) ** 2, axis=0)
         block.condition = float(values[0] / values[kept - 1])
-        self.limit, self.blocks = 1, 8  # the next block starts from these predictions, which are not those of u
+
+    def _unsolved(self, block: Block) -> None:
+        """NaN for the width after the block: its SVD has not converged."""
+        xp, r = self.algebra.xp, len(self.outer.triangle)
+        block.inverse, block.u = xp.full((r, r), np.nan), xp.full((r, self.rhs.shape[1]), np.nan)
+        block.norms[-1] = block.train[-1] = block.condition = np.nan
 
 
 class Ridge(Train):
@@ -239,11 +248,11 @@ class Ridge(Train):
             self.began = s_min
             self.inner.invert()
 
-    def _try(self, F: Array, A: Array, W: Array, q: Array, active: Places) -> Block | int:
-        outer, inner, count, g, xp = self.outer, self.inner, F.shape[1], q.shape[1], self.algebra.xp
+    def _try(self, norms_of_F: Numbers, A: Array, W: Array, q: Array, active: Places) -> Block | int:
+        outer, inner, count, g, xp = self.outer, self.inner, len(norms_of_F), q.shape[1], self.algebra.xp
         if g and not self.augmented and count > 1:
             return 1
-        s_max = float(np.sqrt(self.squares + float(xp.sum(F**2))))
+        s_max = float(np.sqrt(self.squares + np.sum(norms_of_F**2)))
         after = outer.assess(outer.place(A, W, active)) if g else outer.condition
         doubtful = self.method == "svd" or not s_max * self._cutoff(count) <= SVD_MARGIN * after.s_min
         if doubtful and count > 1:
@@ -259,7 +268,7 @@ class Ridge(Train):
             below = xp.zeros((self.n, count))
             below[self.width : self.width + count] = self.root * xp.eye(count)
             columns = xp.concatenate([coordinates, below])
-            inner_A, inner_W, inner_q, kinds = inner.classify(columns)
+            inner_A, inner_W, inner_q, kinds = inner.classify(columns, np.sqrt(norms_of_F**2 + self.ridge))
             if len(kinds) < count:
                 return len(kinds)
             active = np.arange(count)
@@ -276,7 +285,6 @@ class Ridge(Train):
             inner_A = coordinates
             step = inner.dependent(coordinates, active)
             whole = inner.norms(step)
-            sizes = self.algebra.host(xp.sqrt(whole))
             alpha, moves = inner.back(inner.u), inner.back(step.G)
             path = alpha[:, None, :] - xp.concatenate(
                 [xp.zeros((self.n, 1, alpha.shape[1])), xp.cumsum(moves[:, :, None] * step.z, axis=1)], axis=1
@@ -285,12 +293,14 @@ class Ridge(Train):
             outside = outer.residual - q @ (q.T @ outer.residual)
             lost = whole - penalty < LOST * whole
             norms, train = xp.maximum(whole - penalty, 0.0), xp.sum(outside**2, axis=0) + self.ridge * penalty
+            told = self.algebra.host(xp.concatenate([xp.sqrt(whole), lost[1:].any(axis=0, keepdims=True)]))
+            sizes, some_lost = told[:-1], told[-1].any()
         states = np.searchsorted(active, np.arange(count), side="right")
         short = self._shrunk(sizes, states)
         if short < count:
             return short
         rows, alphas = xp.zeros((0, self.n)), None
-        if not self.augmented and bool(xp.any(lost[1:])):
+        if not self.augmented and some_lost:
             basis = outer.basis.Q.copy()
             basis[:, start - g : start] = q[:, ::-1]
             alphas = xp.moveaxis(xp.tensordot(basis, path, axes=1), 1, 0)

@@ -78,12 +78,13 @@ class Factor:
         """``L^{-T} B``, in coordinates (or whole)."""
         return self.algebra.solve(self.triangle, B, transposed=True) if self.J is None else self.J.T @ B
 
-    def classify(self, F: Array) -> tuple[Array, Array, Array, Places]:
-        """`Basis.project`, or no more than what J needs once it takes columns as they are."""
-        if not self.whole:
-            return self.basis.project(F)
-        xp = self.algebra.xp
-        kinds = np.where(self.algebra.host(xp.any(F != 0, axis=0)), DEPENDENT, ZERO)
+    def classify(
+        self, F: Array, norms: Places | None = None, used: Places | None = None
+    ) -> tuple[Array, Array, Array, Places]:
+        """`Basis.project`, or no more than what J needs once it takes columns as they are: which are `used`, not 0."""
+        if not self.whole or used is None:
+            return self.basis.project(F, norms)
+        xp, kinds = self.algebra.xp, np.where(used, DEPENDENT, ZERO)
         return F, xp.zeros((0, F.shape[1])), xp.zeros((len(self.rhs), 0)), kinds
 
     def columns(self, A: Array, active: Places) -> Array:
@@ -122,7 +123,7 @@ class Factor:
         X = solve(self.triangle, A) if self.J is None else self.J @ A
         gram = X.T @ X
         if float(xp.trace(gram)) < SMALL:
-            H = xp.linalg.cholesky(xp.eye(a) + gram)
+            H = self.algebra.cholesky(xp.eye(a) + gram)  # its eigenvalues are from 1 to 1 + SMALL
             G, tails = solve(H, X.T).T, solve(H, xp.eye(a)).T
         else:  # the Gram matrix has squared what is large in X: [I; X] = [tails; G] H^T by reflectors
             Q, R = xp.linalg.qr(xp.concatenate([xp.eye(a), X]))

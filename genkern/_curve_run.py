@@ -151,29 +151,24 @@ def _blocks(
                 test = problem.new_test(train)
                 continue
             end = min(end, n - 1)
-        F = problem.train(p, end)
-        good = algebra.host(xp.isfinite(F).all(axis=0))
-        if not good.all():
-            F = F[:, : int(np.argmin(good))]
-            if F.shape[1] == 0:
-                break
-        T = problem.test(p, p + F.shape[1])
+        F, T = problem.train(p, end), problem.test(p, end)
+        used = xp.any(F != 0, axis=0)
         if not problem.samples:  # a feature that is 0 on the training points has weight 0
-            T = xp.where(xp.any(F != 0, axis=0), T, 0.0)
+            T = xp.where(used, T, 0.0)
+        with np.errstate(all="ignore"):
+            looks = xp.isfinite(F).all(axis=0), xp.isfinite(T).all(axis=0), used, xp.linalg.norm(F, axis=0)
+        good, good_test, used, norms = algebra.host(xp.stack([look.astype(np.float64) for look in looks]))
+        count = _leading(good)
         if problem.samples:  # a training point ends where its targets are not finite
-            good = algebra.host(xp.isfinite(T).all(axis=0))
-            F = F if good.all() else F[:, : int(np.argmin(good))]
-            if F.shape[1] == 0:
-                break
-        elif not dead:
-            good = algebra.host(xp.isfinite(T).all(axis=0))
-            if not good.all():
-                dead = not good[0]
-                if not dead:
-                    F = F[:, : int(np.argmin(good))]
+            count = min(count, _leading(good_test))
+        if count == 0:
+            break
+        if not (problem.samples or dead):
+            finite = _leading(good_test[:count])
+            dead, count = finite == 0, finite or count
         if dead:
             T = xp.zeros_like(T)
-        block = train.plan(F)
+        block = train.plan(F[:, :count], norms[:count], used[:count] != 0)
         count = block.count
         if block.full and np.isnan(threshold):
             threshold = p + 1 + int(np.argmax(block.states == block.states[-1]))
@@ -186,3 +181,8 @@ def _blocks(
     for entry in later:
         entry.finish(problem.train, problem.test, test, out)
     return float(threshold)
+
+
+def _leading(flags: Numbers) -> int:
+    """How many of the first are not 0."""
+    return len(flags) if flags.all() else int(np.argmin(flags))

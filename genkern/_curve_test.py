@@ -23,7 +23,7 @@ class Side:
 
     def __init__(self, algebra: Algebra, m: int, n: int) -> None:
         self.algebra = algebra
-        self.S = algebra.xp.zeros((m, n))  # C order: its transpose is what tpmqrt takes
+        self.S = algebra.xp.zeros((m, n), order=algebra.order)
 
     def update(self, block: Block, T: Array) -> Array:
         """Take in test columns T (m, count) of a block; returns D (m, a)."""
@@ -118,7 +118,10 @@ class Later:
 def truncated(F: Array, ridge: Ridge) -> tuple[Array, float]:
     """``F^T (F F^T + ridge)^{-1}`` (p, n) over the singular values above the cutoff, and the condition number."""
     xp = ridge.algebra.xp
-    U, s, Vt = xp.linalg.svd(F, full_matrices=False)
+    found = ridge.algebra.svd(F)
+    if found is None:
+        return xp.full(F.shape[::-1], np.nan), np.nan
+    U, s, Vt = found
     cutoff = ridge.unit * max(F.shape) if np.isnan(ridge.rcond) else ridge.rcond
     values = ridge.algebra.host(s)
     kept = int(np.sum(values > cutoff * values[0]))
@@ -127,6 +130,12 @@ def truncated(F: Array, ridge: Ridge) -> tuple[Array, float]:
     s = s[:kept]
     condition = np.sqrt((values[0] ** 2 + ridge.ridge) / (values[kept - 1] ** 2 + ridge.ridge))
     return (Vt[:kept].T * (s / (s**2 + ridge.ridge))) @ U[:, :kept].T, float(condition)
+
+
+def _size(xp: Any, prediction: Array, axis: int) -> Array:
+    """Root mean square; 0 for NaN, the predictions of a width that was not solved, from which none is summed up."""
+    size = xp.sqrt(xp.mean(prediction**2, axis=axis))
+    return xp.where(xp.isnan(size), 0.0, size)
 
 
 class WidthTest:
@@ -168,7 +177,7 @@ class WidthTest:
                 self.measure.write(out, points, values, self.peak, block.condition)
         self.prediction = fresh if fresh is not None else prediction + D[:, done:] @ z[done:]
         with np.errstate(all="ignore"):
-            size = xp.sqrt(xp.mean(self.prediction**2, axis=0))
+            size = _size(xp, self.prediction, 0)
         self.peak = size if fresh is not None else xp.maximum(self.peak, size)
 
     def postponed(self, block: Block, p: int, listed: list[tuple[int, int]]) -> list[Later]:
@@ -268,8 +277,7 @@ class SampleTest:
     def _write(self, out: dict[str, Array], point: int, prediction: Array, condition: float, train: Array) -> Array:
         out["train_risk"][point] = train / self.samples[point]
         self.measure.write(out, slice(point, point + 1), prediction.T[:, None, :], self.peak, condition)
-        xp = self.train.algebra.xp
-        return xp.sqrt(xp.mean(prediction**2, axis=1))
+        return _size(self.train.algebra.xp, prediction, 1)
 
     def postponed(self, block: Block, p: int, listed: list[tuple[int, int]]) -> list[Later]:
         """Points of the block that need a second look."""

@@ -76,9 +76,16 @@ _TABLE: dict[str, dict[str, str]] = {
 }
 
 
+def unavailable(backend: str, device: int | None = None) -> str | None:
+    """Why a backend cannot run on this machine, or None if it can; cupy on a GPU, by default the current one."""
+    if backend == "cupy":  # by the device and the hour
+        reason: str | None = importlib.import_module("genkern._cupy._available").unavailable(device)
+        return reason
+    return _unavailable_on_host(backend)
+
+
 @cache
-def unavailable(backend: str) -> str | None:
-    """Why a backend cannot run on this machine, or None if it can."""
+def _unavailable_on_host(backend: str) -> str | None:
     if backend == "cpp":
         if importlib.util.find_spec("genkern._native") is None:
             if (Path(__file__).parents[1] / "csrc").is_dir():
@@ -96,9 +103,6 @@ def unavailable(backend: str) -> str | None:
             importlib.import_module("numba")
         except ImportError as error:
             return f"numba does not import: {error}"
-    elif backend == "cupy":
-        reason: str | None = importlib.import_module("genkern._cupy._launch").unavailable()
-        return reason
     return None
 
 
@@ -120,6 +124,9 @@ def resolve(function: str, backend: str | None, device: int | None = None) -> Ca
         raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
     if backend is None:
         backend = default_backend() if device is None else "cupy"
+    reason = unavailable(backend, device)
+    if reason is not None:
+        raise BackendUnavailable(f"backend={backend!r} cannot run: {reason}")
     implementation = _implementation(function, backend)
     if backend == "cupy" and device is None:
         raise DeviceMismatch(
@@ -136,11 +143,10 @@ def resolve(function: str, backend: str | None, device: int | None = None) -> Ca
 @cache
 def _implementation(function: str, backend: str) -> Callable[..., Any]:
     table = _TABLE[function]
-    reason = unavailable(backend)
-    if reason is None and backend not in table:
-        reason = f"{function} has no {backend} version (it has {', '.join(table)})"
-    if reason is not None:
-        raise BackendUnavailable(f"backend={backend!r} cannot run: {reason}")
+    if backend not in table:
+        raise BackendUnavailable(
+            f"backend={backend!r} cannot run: {function} has no {backend} version (it has {', '.join(table)})"
+        )
     implementation: Callable[..., Any] = getattr(importlib.import_module(table[backend]), function)
     return implementation
 
@@ -163,6 +169,6 @@ def backends() -> dict[str, str]:
         elif backend == "numba":
             details.append(f"numba {importlib.import_module('numba').__version__}")
         elif backend == "cupy":
-            details += ["default of GPU arrays", importlib.import_module("genkern._cupy._launch").description()]
+            details += ["default of GPU arrays", importlib.import_module("genkern._cupy._available").description()]
         report[backend] = "available" + (f" ({'; '.join(details)})" if details else "")
     return report

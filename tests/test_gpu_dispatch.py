@@ -1,17 +1,11 @@
 """Arrays on a GPU, or on its stand-in: which backend takes them, what comes back, what is refused and how."""
 
-import os
-import subprocess
-import sys
-import types
-from pathlib import Path
-
 import numpy as np
 import pytest
 from gpu import standin
 
 import genkern
-from genkern import _arrays, _checks, _registry
+from genkern import _checks, _registry
 from genkern.errors import BackendUnavailable, DeviceMismatch
 
 X = np.random.default_rng(0).standard_normal((7, 4))
@@ -79,17 +73,6 @@ def test_a_function_without_a_version(cupy, monkeypatch):
         genkern.random_features(cupy.asarray(X), 5)
 
 
-def test_another_device(cupy):
-    class Elsewhere:
-        def __dlpack_device__(self):
-            return (2, 1)
-
-    with pytest.raises(DeviceMismatch, match=r"X lives on a CUDA GPU \(1\), and the current device is 0"):
-        _arrays.library_of({"X": Elsewhere()}, gpu=True)
-    with pytest.raises(BackendUnavailable, match="read on the CPU here; move it to the CPU first"):
-        _arrays.library_of({"X": Elsewhere()})
-
-
 def test_other_libraries_on_the_gpu(cupy, monkeypatch):
     """A torch tensor on a GPU, as far as one can be had here: through DLPack both ways."""
     torch = pytest.importorskip("torch")
@@ -120,100 +103,3 @@ def test_other_libraries_on_the_gpu(cupy, monkeypatch):
 
 def test_backends_tells(cupy):
     assert genkern.backends()["cupy"].startswith("available (default of GPU arrays; emulated on the CPU, compute")
-
-
-# Why there is no GPU.
-
-
-def fake(**runtime):
-    """A CuPy of which `runtime` is all that is asked."""
-
-    class CUDARuntimeError(RuntimeError):
-        pass
-
-    def no_driver():
-        raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
-
-    everything = {
-        "is_hip": False, "driverGetVersion": lambda: 13000, "getDeviceCount": lambda: 1, "getDevice": lambda: 0,
-        "CUDARuntimeError": CUDARuntimeError, "no_driver": no_driver,
-    }  # fmt: skip
-    module = types.ModuleType("cupy")
-    module.cuda = types.SimpleNamespace(
-        runtime=types.SimpleNamespace(**everything | runtime),
-        Device=lambda device: types.SimpleNamespace(compute_capability=runtime.get("capability", "80")),
-        nvrtc=types.SimpleNamespace(getVersion=runtime.get("nvrtc", lambda: (13, 0))),
-    )
-    if runtime.get("getDeviceCount") == "raise":
-        module.cuda.runtime.getDeviceCount = no_driver
-    return module
-
-
-def fails():
-    raise OSError("libnvrtc.so.13: cannot open")
-
-
-@pytest.mark.parametrize("module, reason", [
-    (None, r"CuPy is not installed .*genkern\[cuda12\].*genkern\[cuda13\]"),
-    (fake(is_hip=True), "built for ROCm"),
-    (fake(driverGetVersion=lambda: 0), "no NVIDIA driver"),
-    (fake(getDeviceCount=lambda: 0), "no GPU is visible"),
-    (fake(getDeviceCount="raise"), "no GPU can be used: cudaErrorNoDevice"),
-    (fake(capability="61"), "compute capability 6.1, and the kernels need 7.0"),
-    (fake(nvrtc=fails), "NVRTC, which compiles the kernels, does not load .*libnvrtc.so.13"),
-])  # fmt: skip
-def test_reasons(monkeypatch, module, reason):
-    if module is None:
-        monkeypatch.delitem(sys.modules, "cupy", raising=False)
-        monkeypatch.setattr(sys, "meta_path", [Refuse(), *sys.meta_path])
-    else:
-        monkeypatch.setitem(sys.modules, "cupy", module)
-    standin._forget()
-    try:
-        assert genkern.backends()["cupy"].startswith("unavailable: ")
-        with pytest.raises(BackendUnavailable, match=reason):
-            genkern.random_features.__wrapped__(X, 5, backend="cupy")
-
-        class There:
-            def __dlpack_device__(self):
-                return (2, 0)
-
-        with pytest.raises(BackendUnavailable, match=rf"X lives on a CUDA GPU \(0\), and backend='cupy' .*{reason}"):
-            genkern.random_features.__wrapped__(There(), 5)
-    finally:
-        standin._forget()
-
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name == "cupy":
-            raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
-
-
-def test_a_cupy_that_breaks(monkeypatch):
-    class Break(Refuse):
-        def find_spec(self, name, path=None, target=None):
-            if name == "cupy":
-                raise ImportError("libcublas.so.13: cannot open shared object file")
-
-    monkeypatch.delitem(sys.modules, "cupy", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Break(), *sys.meta_path])
-    standin._forget()
-    try:
-        assert _registry.unavailable("cupy") == "CuPy does not load: libcublas.so.13: cannot open shared object file"
-    finally:
-        monkeypatch.undo()
-        standin._forget()
-
-
-def test_no_report_without_a_gpu():
-    """One line and the code 2; no emulated figure."""
-    if _registry.unavailable("cupy") is None:
-        pytest.skip("there is a GPU")
-    report = Path(__file__).parents[1] / "bench" / "gpu_report.py"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(report.parent), *filter(None, sys.path)])}
-    done = subprocess.run([sys.executable, str(report)], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stdout == ""
-    assert (
-        done.stderr.startswith("gpu_report: no figures without a GPU: unavailable: ") and done.stderr.count("\n") == 1
-    )

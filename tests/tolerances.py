@@ -39,6 +39,8 @@ ACTIVATION_ULPS = {
     "sign": (0, 0),
     "rff": (2.5, 2.5),
 }
+# Errors and certificates in bench/gpu_report.py's table of small problems, in units of eps.
+GPU_REPORT = 1e4
 # Nested curves against fresh solves: relative, at least CURVE_RELATIVE, and CURVE_CONDITION eps times the condition
 # number of the features in use.
 CURVE_RELATIVE = 1e-9

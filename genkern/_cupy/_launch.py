@@ -1,4 +1,4 @@
-"""What every launch needs: the compiled kernels, the limits of the device, and why there may be none."""
+"""What every launch needs: the compiled kernels and the limits of the device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 # No contraction, as on the CPU: a fused multiply-add stands where a kernel asks for it.
 OPTIONS = ("--std=c++17", "--fmad=false")
 ADDED = ("-ftz=true",)  # by CuPy, to all that it compiles: float32 numbers below 1.2e-38 count as 0 in a kernel
-CAPABILITY = 70  # independent threads within a warp
 
 _modules: dict[tuple[int, str], Any] = {}
 _kernels: dict[tuple[int, str, str], Any] = {}
@@ -112,47 +111,3 @@ def forget() -> None:
     _modules.clear()
     _kernels.clear()
     _limits.clear()
-
-
-def description() -> str:
-    """The current device and the versions in use, for `genkern.backends()`."""
-    cp = cupy()
-    device = cp.cuda.runtime.getDevice()
-    name = cp.cuda.runtime.getDeviceProperties(device)["name"].decode()
-    capability = int(cp.cuda.Device(device).compute_capability)
-    return f"{name}, compute capability {capability / 10}, CuPy {cp.__version__}"
-
-
-def unavailable() -> str | None:
-    """Why no kernel can run here, or None."""
-    extras = "pip install 'genkern[cuda12]' or 'genkern[cuda13]', by the CUDA version that nvidia-smi shows"
-    try:
-        cp = cupy()
-    except ModuleNotFoundError as error:
-        if error.name == "cupy":
-            return f"CuPy is not installed ({extras})"
-        return f"CuPy does not load: {error}"
-    except Exception as error:  # a library of CUDA that is missing shows in many ways
-        return f"CuPy does not load: {error}"
-    runtime = cp.cuda.runtime
-    if runtime.is_hip:
-        return "this CuPy is built for ROCm, and the kernels are CUDA ones"
-    try:
-        if runtime.driverGetVersion() == 0:
-            return "there is no NVIDIA driver on this machine"
-        if runtime.getDeviceCount() == 0:
-            return "no GPU is visible"
-        device = runtime.getDevice()
-        capability = int(cp.cuda.Device(device).compute_capability)
-    except runtime.CUDARuntimeError as error:
-        return f"no GPU can be used: {error}"
-    if capability < CAPABILITY:
-        return f"the GPU has compute capability {capability / 10}, and the kernels need {CAPABILITY / 10}"
-    try:
-        cp.cuda.nvrtc.getVersion()
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        return f"NVRTC, which compiles the kernels, does not load (pip install 'cupy-cuda12x[ctk]'): {reason}"
-    if not (sources() / "cuda").is_dir():
-        return f"the sources of the kernels are not in {sources()}"
-    return None

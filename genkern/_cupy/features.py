@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from genkern._cupy import _launch
+from genkern._cupy._pace import Pace
 
 Array = Any  # of CuPy
 # In the order of csrc/cuda/features.cu.
@@ -15,6 +16,9 @@ ACTIVATIONS = ("identity", "relu", "erf", "tanh", "cos", "sin", "sign", "rff")
 TILES = {4: (128, 128), 8: (64, 64)}  # rows and columns of a block's tile, by the bytes of a number
 PANEL_BYTES = 64 << 20  # of weights in memory at once
 PAIRS = 16  # of rows of weights that one thread makes
+LAUNCH_SECONDS = 0.1  # of a launch at most, by an estimate that is slow for every card: Ctrl-C, watchdogs
+ENTRY = 50  # multiply-adds that an activation and the memory of a result cost
+MULTIPLY_ADDS = {4: 32, 8: 2}  # of a multiprocessor in a nanosecond on such a card
 
 
 def random_features(
@@ -48,6 +52,8 @@ def random_features(
     law = (np.int64(d), np.uint64(seed))
     chunks = max(1, -(-d // (2 * PAIRS)))
     pairs = PAIRS * -(-chunks // _launch.limits().grid_y)
+    tiles = _tiles(rows * columns * (d + ENTRY), itemsize)  # of a launch
+    pace = Pace()
     for first in range(0, width, panel):
         here = np.uint64(start + first)
         lanes = (-(-panel // 128),)
@@ -59,12 +65,24 @@ def random_features(
             (W, phases, scales, *law, here, np.int64(panel), np.int32(pairs)),
         )
         count = min(panel, width - first)
-        multiply(
-            (-(-n // rows), -(-count // columns)),
-            (256,),
-            (
-                X, np.int64(n), np.int64(d), np.int64(X.strides[0] // itemsize), np.int64(X.strides[1] // itemsize),
-                W, np.int64(panel), phases, scale, np.int32(ACTIVATIONS.index(activation)),
-                out, np.int64(width), np.int64(first), np.int64(count),
-            ),
-        )  # fmt: skip
+        across = -(-count // columns)
+        together = rows * min(max(1, tiles // across), _launch.limits().grid_x)
+        for row in range(0, n, together):
+            part = slice(row, min(row + together, n))
+            multiply(
+                (-(-(part.stop - row) // rows), across),
+                (256,),
+                (
+                    X[part], np.int64(part.stop - row), np.int64(d), np.int64(X.strides[0] // itemsize),
+                    np.int64(X.strides[1] // itemsize), W, np.int64(panel), phases, scale,
+                    np.int32(ACTIVATIONS.index(activation)), out[part], np.int64(width), np.int64(first),
+                    np.int64(count),
+                ),
+            )  # fmt: skip
+            pace.launched((first + count * part.stop / n) / width)
+
+
+def _tiles(work: int, itemsize: int) -> int:
+    """How many tiles of so many multiply-adds a slow card computes in LAUNCH_SECONDS; one a multiprocessor at least."""
+    seconds = 1e-9 * work / MULTIPLY_ADDS[itemsize]
+    return _launch.limits().multiprocessors * max(1, int(LAUNCH_SECONDS / seconds))

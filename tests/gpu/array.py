@@ -7,12 +7,14 @@ every copy and synchronisation that a GPU would see. Their memory is NaN until i
 from __future__ import annotations
 
 import operator
+import types
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gpu.memory import LOG, Memory
+from gpu.blas import Pointer
+from gpu.memory import CURRENT, LOG, Memory
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,13 @@ def own(host: Any) -> ndarray:
 
 
 def unwrap(value: Any) -> Any:
-    """What NumPy computes with: arrays inside, numbers as they are; an array of the host is refused."""
+    """What NumPy computes with: arrays inside, numbers as they are; arrays of the host and of other devices refused."""
     if isinstance(value, ndarray):
+        if value.memory.device != CURRENT.device:
+            raise ValueError(
+                f"Array device must be same as the current device: array device = {value.memory.device} while "
+                f"current = {CURRENT.device}"
+            )
         return value.host
     if isinstance(value, (tuple, list)):
         return type(value)(unwrap(item) for item in value)
@@ -95,11 +102,15 @@ class ndarray:
         return Flags(flags.c_contiguous, flags.f_contiguous, flags.owndata, self.writeable)
 
     @property
+    def data(self) -> Any:
+        return types.SimpleNamespace(ptr=Pointer.of(self.address, self.memory))
+
+    @property
     def address(self) -> int:
         return int(self.host.ctypes.data)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (2, 0)
+        return (2, self.memory.device)
 
     def __dlpack__(self, **options: Any) -> Any:
         raise BufferError("the stand-in has no memory on a GPU to show")

@@ -1,11 +1,12 @@
-"""TEST ONLY: the device of the stand-in for CuPy: its limits, streams and events (see standin.py)."""
+"""TEST ONLY: the devices of the stand-in for CuPy: their limits, streams and events (see standin.py)."""
 
 from __future__ import annotations
 
 import types
 from typing import Any
 
-from gpu.memory import LOG
+from gpu.blas import cublas, get_cublas_handle
+from gpu.memory import CURRENT, LOG
 
 # A GPU of the middle: its limits are those of compute capability 8.6.
 PROPERTIES: dict[str, Any] = {
@@ -20,6 +21,13 @@ PROPERTIES: dict[str, Any] = {
     "maxGridSize": (2**31 - 1, 65535, 65535),
     "totalGlobalMem": 8 << 30,
 }
+# What tells each device from that; a test may add some.
+DEVICES: list[dict[str, Any]] = [{"capability": "86"}]
+
+
+def properties(device: int | None = None) -> dict[str, Any]:
+    """Of a device, the current one by default."""
+    return PROPERTIES | DEVICES[CURRENT.device if device is None else device]
 
 
 class CUDARuntimeError(RuntimeError):
@@ -68,19 +76,24 @@ class Event:
 
 
 class Device:
-    """The one device."""
+    """One of the devices; arrays are made and kernels run on the current one."""
 
     def __init__(self, device: int | None = None) -> None:
-        if device not in (None, 0):
+        self.id = CURRENT.device if device is None else int(device)
+        if not 0 <= self.id < len(DEVICES):
             raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
-        self.id, self.compute_capability = 0, "86"
+        self.compute_capability = DEVICES[self.id]["capability"]
         self.mem_info = (PROPERTIES["totalGlobalMem"] // 2, PROPERTIES["totalGlobalMem"])
+        self._before: list[Any] = []
 
     def __enter__(self) -> Device:
+        self._before.append((CURRENT.device, cuda.current))
+        if self.id != CURRENT.device:  # each device has a current stream of its own
+            CURRENT.device, cuda.current = self.id, Stream.null
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        pass
+        CURRENT.device, cuda.current = self._before.pop()
 
     def synchronize(self) -> None:
         LOG.downloads.append("synchronize")
@@ -90,9 +103,10 @@ runtime = types.SimpleNamespace(
     is_hip=False,
     CUDARuntimeError=CUDARuntimeError,
     driverGetVersion=lambda: 12090,
-    getDeviceCount=lambda: 1,
-    getDevice=lambda: 0,
-    getDeviceProperties=lambda device: dict(PROPERTIES),
+    runtimeGetVersion=lambda: 12090,
+    getDeviceCount=lambda: len(DEVICES),
+    getDevice=lambda: CURRENT.device,
+    getDeviceProperties=properties,
     memGetInfo=lambda: (PROPERTIES["totalGlobalMem"] // 2, PROPERTIES["totalGlobalMem"]),
 )
 cuda = types.SimpleNamespace(
@@ -100,6 +114,8 @@ cuda = types.SimpleNamespace(
     Event=Event,
     Device=Device,
     runtime=runtime,
+    cublas=cublas,
+    get_cublas_handle=get_cublas_handle,
     nvrtc=types.SimpleNamespace(getVersion=lambda: (12, 9)),
     current=Stream.null,
     get_current_stream=lambda: cuda.current,

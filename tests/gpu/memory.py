@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +22,14 @@ class Log:
 
 
 LOG = Log()
+CURRENT = types.SimpleNamespace(device=0)
 
 
 class Memory:
-    """One allocation: bytes between two guard zones."""
+    """One allocation on the current device: bytes between two guard zones."""
 
     def __init__(self, nbytes: int) -> None:
+        self.device = CURRENT.device
         self.raw = np.full(nbytes + 3 * GUARD, _GUARD_BYTE, np.uint8)
         first = -self.raw.ctypes.data % GUARD + GUARD
         self.first, self.nbytes = first, nbytes

@@ -140,6 +140,27 @@ def _floating(a: Any) -> None:
         raise TypeError(f"cupy.linalg needs a floating-point array of the GPU, got {type(a).__name__}")
 
 
+def _cholesky(a: ndarray) -> ndarray:
+    """Of a matrix that is not positive definite: half a factor, the rest as it was or half updated."""
+    _floating(a)
+    found, info = scipy.linalg.lapack.dpotrf(a.host, lower=1, clean=1)
+    if SETTINGS.linalg == "raise":
+        LOG.downloads.append("devInfo")
+        if info != 0:
+            raise np.linalg.LinAlgError("devInfo = 1")
+    return own(np.ascontiguousarray(found))
+
+
+class _Generator:
+    """As `cupy.random.Generator`, with other numbers."""
+
+    def __init__(self, seed: int) -> None:
+        self.host = np.random.default_rng(seed)
+
+    def standard_normal(self, size: Any, dtype: Any = float) -> ndarray:
+        return own(self.host.standard_normal(size, dtype))
+
+
 def _svd_shapes(a: ndarray, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     n, d = a.shape[-2:]
     k = min(n, d)
@@ -190,7 +211,7 @@ class _Linalg:
 
     svd = staticmethod(_quiet(_svd, _svd_shapes))
     qr = staticmethod(_quiet(_qr, _qr_shapes))
-    cholesky = staticmethod(_quiet(np.linalg.cholesky, lambda a: a.shape[-2:]))
+    cholesky = staticmethod(_cholesky)
     eigvalsh = staticmethod(_quiet(np.linalg.eigvalsh, lambda a, UPLO="L": a.shape[-1:]))
     eigh = staticmethod(_quiet(lambda a, UPLO="L": tuple(np.linalg.eigh(a, UPLO)),
                                lambda a, UPLO="L": (a.shape[-1:], a.shape[-2:])))  # fmt: skip
@@ -219,6 +240,8 @@ def names() -> dict[str, Any]:
         "from_dlpack": _from_dlpack,
         "isscalar": np.isscalar,
         "linalg": _Linalg,
+        "get_default_memory_pool": lambda: types.SimpleNamespace(free_all_blocks=lambda: None),
+        "random": types.SimpleNamespace(default_rng=_Generator),
         "may_share_memory": lambda a, b: np.may_share_memory(a.host, b.host),
         "shares_memory": lambda a, b: np.may_share_memory(a.host, b.host),
     }

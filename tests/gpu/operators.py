@@ -17,15 +17,15 @@ def _binary(name: str) -> Any:
         if isinstance(other, str) or other is None:
             return NotImplemented
         with np.errstate(all="ignore"):
-            return own(function(self.host, unwrap(other)))
+            return own(function(unwrap(self), unwrap(other)))
 
     def backward(self: ndarray, other: Any) -> Any:
         with np.errstate(all="ignore"):
-            return own(function(unwrap(other), self.host))
+            return own(function(unwrap(other), unwrap(self)))
 
     def in_place(self: ndarray, other: Any) -> ndarray:
         with np.errstate(all="ignore"):
-            self.host[...] = function(self.host, unwrap(other))
+            self.host[...] = function(unwrap(self), unwrap(other))
         return self
 
     return forward, backward, in_place
@@ -57,7 +57,7 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
 
 def _unary(name: str) -> Any:
     function = getattr(operator, name)
-    return lambda self: own(function(self.host))
+    return lambda self: own(function(unwrap(self)))
 
 
 for _name in ("neg", "pos", "abs", "invert"):
@@ -69,7 +69,7 @@ def _method(name: str) -> Any:
         if not options.keys() <= {"axis", "dtype", "out", "keepdims", "a_min", "a_max", "ddof"}:
             raise TypeError(f"CuPy's {name} does not take all of {', '.join(options)}")
         with np.errstate(all="ignore"):
-            return wrap(getattr(self.host, name)(*map(unwrap, args), **{k: unwrap(v) for k, v in options.items()}))
+            return wrap(getattr(unwrap(self), name)(*map(unwrap, args), **{k: unwrap(v) for k, v in options.items()}))
 
     return call
 

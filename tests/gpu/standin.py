@@ -21,8 +21,8 @@ import numpy as np
 
 from gpu import compile, numerics
 from gpu.array import ndarray
-from gpu.device import PROPERTIES, CUDARuntimeError, cuda
-from gpu.memory import LOG, Memory
+from gpu.device import PROPERTIES, CUDARuntimeError, cuda, properties
+from gpu.memory import CURRENT, LOG, Memory
 
 
 class EmulationError(AssertionError):
@@ -73,36 +73,35 @@ class RawKernel:
     """Launches one emulated kernel."""
 
     def __init__(self, source: str, kernel: compile.Kernel) -> None:
-        self._source, self._kernel, self._shared = source, kernel, PROPERTIES["sharedMemPerBlock"]
-        self.name = kernel.name
+        self._source, self._kernel, self.name = source, kernel, kernel.name
+        self._shared: dict[int, int] = {}  # by device, each of which has a kernel of its own
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
-        return int(self._shared)
+        return int(self._shared.get(CURRENT.device, properties()["sharedMemPerBlock"]))
 
     @max_dynamic_shared_size_bytes.setter
     def max_dynamic_shared_size_bytes(self, value: int) -> None:
-        if value > PROPERTIES["sharedMemPerBlockOptin"]:
+        if value > properties()["sharedMemPerBlockOptin"]:
             raise EmulationError(f"{self.name}: {value} bytes of shared memory are more than the device has")
-        self._shared = value
+        self._shared[CURRENT.device] = value
 
     @property
     def max_threads_per_block(self) -> int:
-        return self._kernel.bound or int(PROPERTIES["maxThreadsPerBlock"])
+        return self._kernel.bound or int(properties()["maxThreadsPerBlock"])
 
     def __call__(self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
         grid, block = ((*map(int, size), 1, 1)[:3] for size in (grid, block))
         threads = block[0] * block[1] * block[2]
-        if min(*grid, *block) < 1 or any(n > most for n, most in zip(grid, PROPERTIES["maxGridSize"], strict=True)):
+        if min(*grid, *block) < 1 or any(n > most for n, most in zip(grid, properties()["maxGridSize"], strict=True)):
             raise EmulationError(f"{self.name}: grid {grid} of blocks {block} cannot be launched")
         if threads > self.max_threads_per_block or block[2] > 64:
             raise EmulationError(
                 f"{self.name}: {threads} threads, of which a block may have {self.max_threads_per_block}"
             )
-        if shared_mem > self._shared:
-            raise EmulationError(
-                f"{self.name}: {shared_mem} bytes of shared memory, of which {self._shared} are allowed"
-            )
+        allowed = self.max_dynamic_shared_size_bytes
+        if shared_mem > allowed:
+            raise EmulationError(f"{self.name}: {shared_mem} bytes of shared memory, of which {allowed} are allowed")
         parameters = self._kernel.parameters
         if len(args) != len(parameters):
             raise EmulationError(f"{self.name} takes {len(parameters)} arguments, got {len(args)}")
@@ -125,6 +124,8 @@ class RawKernel:
                 return ctypes.c_void_p(0)
             if not isinstance(value, ndarray):
                 raise EmulationError(f"{where} must be an array or None, got {type(value).__name__}")
+            if value.memory.device != CURRENT.device:
+                raise EmulationError(f"{where} lives on device {value.memory.device}, not on {CURRENT.device}")
             kind, size = parameter[1], int(parameter[2])
             there = "u" if value.dtype.kind == "b" else value.dtype.kind
             if (there, value.dtype.itemsize) != (kind, size):
@@ -154,7 +155,7 @@ def _modules() -> dict[str, types.ModuleType]:
     """The modules that genkern imports."""
     names = {**numerics.names(), "cuda": cuda, "ndarray": ndarray, "RawModule": RawModule, "RawKernel": RawKernel}
     found = {"cupy": types.ModuleType("cupy", "stand-in for tests"), "cupyx": types.ModuleType("cupyx")}
-    vars(found["cupy"]).update(names, __version__="0.0.0+standin")
+    vars(found["cupy"]).update(names, __version__="14.0.0+standin")
     for name in ("cupyx.scipy", "cupyx.scipy.linalg"):
         found[name] = types.ModuleType(name)
     vars(found["cupyx.scipy.linalg"]).update(numerics.cupyx_names())
@@ -166,7 +167,7 @@ def _modules() -> dict[str, types.ModuleType]:
 def _forget() -> None:
     """Genkern's memory of backends, and its modules that hold CuPy."""
     registry = importlib.import_module("genkern._registry")
-    registry.unavailable.cache_clear()
+    registry._unavailable_on_host.cache_clear()
     registry._implementation.cache_clear()
     package = importlib.import_module("genkern")
     for name in [name for name in sys.modules if name.split(".")[:2] == ["genkern", "_cupy"]]:
