@@ -167,3 +167,28 @@ def test_hard_margins_have_no_version_for_a_gpu(emulated):
     X, y = (emulated.asarray(value) for value in problem(6, 3))
     with pytest.raises(genkern.errors.BackendUnavailable, match="max_margin has no cupy version"):
         genkern.max_margin(X, y)
+
+
+SIZES = [
+    (1_000_000, 20), (100_000, 200), (2000, 10_000), (200, 1_000_000), (1000, 1000), (200, 512), (20_000, 1), (3, 513),
+    (5, 3000), (400_000, 512), (10_000_000, 2000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("itemsize", [4, 8])
+@pytest.mark.parametrize("n, k", SIZES)
+def test_plans_of_large_problems(n, k, itemsize):
+    """Many blocks of many rows, whatever the shape, of which the last one is not empty."""
+    from genkern._cupy.logistic_large import CHUNKS, TALL, Tall, Wide
+
+    if k <= TALL:
+        plan = Tall.of(n, k, itemsize)
+        assert plan.shared <= 48 << 10 and 8 <= plan.tile <= 128
+        assert plan.chunks <= CHUNKS and (plan.chunks - 1) * plan.tile * plan.tiles < n
+        assert plan.chunks * plan.tile * plan.tiles >= n
+        assert plan.chunks > min(CHUNKS / 2, n / 16 - 1) or plan.tiles == 1
+        assert plan.parts <= 32 and 256 % plan.width == 0 and 2 * plan.width >= k
+    else:
+        wide = Wide.of(n, k)
+        assert wide.chunks <= CHUNKS and (wide.chunks - 1) * wide.rows < n <= wide.chunks * wide.rows
+        assert 8 <= wide.warps <= 16 and 8 * wide.chunks + 512 + 32 * wide.warps * itemsize <= 48 << 10

@@ -20,6 +20,7 @@ TILE_BYTES, TILE_ROWS = 32 << 10, 128  # of such rows, at most
 CHUNKS = 512  # of rows at most: four blocks to a multiprocessor, of as many as a large GPU has
 COLUMNS = 4096  # of a row to a warp
 WEIGHTS = 256  # rows to a block, or a multiple of this
+STEEPEST = 1024  # threads at most that look for the steepest column, of 32 each
 
 Step = Callable[[tuple[Any, ...]], None]
 
@@ -83,14 +84,15 @@ def descend(call: Call, A: Array, item_stride: int, x: Array, extra: Array, path
     coordinate = call.algorithm == "coordinate"
     state = (call.eta, x, extra, path, bests, np.int32(k), np.int32(call.count))
     step = (_tall if k <= TALL else _wide)(call, A, item_stride, x, state, triangular)
-    steepest, threads = call.kernel("logistic_large", "steepest"), min(1024, -(-column_blocks // 32) * 32)
+    steepest = call.kernel("logistic_large", "steepest") if coordinate else None
+    threads = min(STEEPEST, -(-column_blocks // 32) * 32)
     together = max(1, int(call.pace.seconds / (2e-5 + 4e-11 * n * k * items)))  # 100 GFlop/s, 200 GB/s
     for t in range(1, int(last) + 1):
         stop = following
         while stop < call.count and call.steps[stop] <= t:
             stop += 1
         step((np.int32(following), np.int32(stop), np.float64(t)))
-        if coordinate:
+        if steepest is not None:
             moved = (call.eta, call.status, x, extra, bests, np.int32(k), np.float64(t), *call.rule)
             steepest((items,), (threads,), moved, shared_mem=SLOTS * 8)
             if stop > following:
