@@ -6,14 +6,11 @@ import mpmath
 import numpy as np
 import pytest
 from gpu import standin
+from gpu.descents import ALGORITHMS, DTYPES, FIELDS, MEASURE, logged, names, options_of, problem
 from gpu.memory import LOG
-from tolerances import DESCENT_STEP, WEIGHT_ULPS
+from tolerances import WEIGHT_ULPS
 
 import genkern
-
-DTYPES = [np.float64, np.float32]
-ALGORITHMS = ("gd", "normalized", "heavy_ball", "accelerated", "sign", "coordinate", "mirror")
-FIELDS = ("coef", "log_loss", "loss", "margin", "norm", "error", "status")
 
 
 @pytest.fixture
@@ -22,66 +19,6 @@ def emulated(cupy):
     if cupy.ndarray is not standin.ndarray:
         pytest.skip("a real GPU keeps no log of launches")
     return cupy
-
-
-@pytest.fixture
-def limit(emulated, monkeypatch):
-    """Sets the emulated GPU's shared memory of a block."""
-    from genkern._cupy import _launch
-
-    def set_limit(size):
-        monkeypatch.setitem(standin.PROPERTIES, "sharedMemPerBlock", min(size, 48 << 10))
-        monkeypatch.setitem(standin.PROPERTIES, "sharedMemPerBlockOptin", size)
-        _launch.forget()
-
-    yield set_limit
-    monkeypatch.undo()
-    _launch.forget()
-
-
-def problem(n, d, batch=(), dtype=np.float64, seed=0):
-    rng = np.random.default_rng([n, d, seed])
-    return rng.standard_normal((*batch, n, d)).astype(dtype), rng.choice([-1.0, 1.0], (*batch, n)).astype(dtype)
-
-
-def options_of(algorithm):
-    options = {"algorithm": algorithm, "method": "exact", "backend": "cupy"}
-    return options | ({"p": 3.0} if algorithm == "mirror" else {})
-
-
-def logged(call):
-    """Its result, the launches it makes, and what it copies back or waits for."""
-    launches, downloads = len(LOG.launches), len(LOG.downloads)
-    result = call()
-    return result, LOG.launches[launches:], LOG.downloads[downloads:]
-
-
-def names(launches):
-    return [launch.kernel.removeprefix("logistic_").rsplit("_", 1)[0] for launch in launches]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_size_chooses_the_path_and_both_are_the_reference(limit, algorithm, dtype):
-    X, y = problem(70, 21, batch=(3,), dtype=dtype)
-    X[1, 3, 2] = np.nan
-    steps = [0, 1, 2, 2, 30]
-    expected = None
-    for size, path in ((48 << 10, ["descend"]), (3000, ["large_pass", "large_update"])):
-        limit(size)
-        found, launches, _ = logged(lambda: genkern.logistic_path(X, y, steps, step_size=0.01, **options_of(algorithm)))
-        if algorithm == "coordinate" and len(path) == 2:
-            path = [*path, "large_steepest"]
-        assert names(launches) == (path if size > 3000 else path * 30) + ["reduce_measure"]
-        if expected is None:
-            double = X.astype(np.float64), y.astype(np.float64)
-            options = options_of(algorithm) | {"backend": "reference"}
-            expected = genkern.logistic_path(*double, steps, step_size=0.01, **options)
-        assert found.status.tolist() == expected.status.tolist() == [0, 1, 0]
-        scale = np.nanmax(np.abs(expected.coef))
-        atol = 16 * DESCENT_STEP * np.finfo(dtype).eps * 121 * scale
-        np.testing.assert_allclose(found.coef, expected.coef, rtol=0, atol=atol)
-        np.testing.assert_allclose(found.log_loss, expected.log_loss, rtol=0, atol=100 * atol)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -177,7 +114,7 @@ def test_the_callers_stream(emulated):
     with stream:
         _, launches, _ = logged(lambda: genkern.logistic_path(X, y, [0, 500], **options_of("gd")))
     own = [launch for launch in launches if launch.kernel.startswith("logistic")]
-    assert names(own) == ["reduce_rows", "descend", "reduce_points", "reduce_measure"]
+    assert names(own) == ["reduce_rows", "reduce_origin", "descend", "reduce_points", *MEASURE]
     assert all(launch.stream is stream for launch in launches)
 
 
@@ -190,22 +127,6 @@ def test_inputs_shared_by_a_batch_are_not_copied(emulated, monkeypatch):
     assert arguments[1] == 0 and len(arguments[0][2]) == X.nbytes
     expected = genkern.logistic_path(X, y, [5], step_size=0.1, **options_of("sign") | {"backend": "reference"})
     np.testing.assert_allclose(found.coef, expected.coef, rtol=1e-13)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_wide_problems_of_lower_rank(emulated, dtype):
-    X, y = problem(6, 40, batch=(4,), dtype=dtype)
-    X[0, 4], X[1, 2], X[2, :] = X[0, 1], 0, 0
-    y[0, 4] = y[0, 1]
-    init = problem(4, 40, dtype=dtype, seed=2)[0]
-    options = {"step_size": 0.02, "init": init, "method": "exact"}
-    found, launches, _ = logged(lambda: genkern.logistic_path(X, y, [0, 3, 400], backend="cupy", **options))
-    assert "reduce_rows" in names(launches)
-    double = {"init": init.astype(float), "step_size": 0.02, "method": "exact", "backend": "reference"}
-    expected = genkern.logistic_path(X.astype(float), y.astype(float), [0, 3, 400], **double)
-    np.testing.assert_array_equal(found.status, 0)
-    atol = DESCENT_STEP * np.finfo(dtype).eps * 446 * np.abs(expected.coef).max()
-    np.testing.assert_allclose(found.coef, expected.coef, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (100, 20), (360, 65), (31, 33), (0, 4), (4, 0)])
@@ -246,3 +167,28 @@ def test_hard_margins_have_no_version_for_a_gpu(emulated):
     X, y = (emulated.asarray(value) for value in problem(6, 3))
     with pytest.raises(genkern.errors.BackendUnavailable, match="max_margin has no cupy version"):
         genkern.max_margin(X, y)
+
+
+SIZES = [
+    (1_000_000, 20), (100_000, 200), (2000, 10_000), (200, 1_000_000), (1000, 1000), (200, 512), (20_000, 1), (3, 513),
+    (5, 3000), (400_000, 512), (10_000_000, 2000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("itemsize", [4, 8])
+@pytest.mark.parametrize("n, k", SIZES)
+def test_plans_of_large_problems(n, k, itemsize):
+    """Many blocks of many rows, whatever the shape, of which the last one is not empty."""
+    from genkern._cupy.logistic_large import CHUNKS, TALL, Tall, Wide
+
+    if k <= TALL:
+        plan = Tall.of(n, k, itemsize)
+        assert plan.shared <= 48 << 10 and 8 <= plan.tile <= 128
+        assert plan.chunks <= CHUNKS and (plan.chunks - 1) * plan.tile * plan.tiles < n
+        assert plan.chunks * plan.tile * plan.tiles >= n
+        assert plan.chunks > min(CHUNKS / 2, n / 16 - 1) or plan.tiles == 1
+        assert plan.parts <= 32 and 256 % plan.width == 0 and 2 * plan.width >= k
+    else:
+        wide = Wide.of(n, k)
+        assert wide.chunks <= CHUNKS and (wide.chunks - 1) * wide.rows < n <= wide.chunks * wide.rows
+        assert 8 <= wide.warps <= 16 and 8 * wide.chunks + 512 + 32 * wide.warps * itemsize <= 48 << 10

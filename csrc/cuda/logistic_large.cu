@@ -1,181 +1,195 @@
-// Descent on a margin loss, as logistic.cu, for problems that do not fit into the shared memory of a multiprocessor.
+// Descent on a margin loss, as logistic.cu, for problems that do not fit into the shared memory of a multiprocessor and
+// have rows of a few KB at most. (Longer ones: logistic_wide.cu.)
 //
-// Method: two launches a step over the whole device, the batch beside the rows. `pass`: a block takes a few rows of A,
-//   forms their margins and weights, and while the rows are still in its caches their share of the gradient. `update`
-//   adds up the shares and takes the step. Where log L is followed, each block takes off its own least margin, and the
-//   shares are brought together by it. Coordinate descent needs one launch more, `steepest`.
-// Shapes: A (items, n, k) or one for all (item_stride 0), y (items, n), x, extra (items, k), shares (items, chunks, k),
-//   sums (items, chunks, 2): least margin of a chunk and the sum of its losses; path (items, count, k).
+// Method: two launches a step over the whole device, the batch beside the rows. `pass`: a block takes a chunk of rows,
+//   a tile of them at a time into shared memory, forms margins and weights, and adds the tile's share of the gradient
+//   to what it has. Where log L is followed, it takes off its least margin so far, and what it has is brought to a new
+//   one. `update` adds up the shares of all chunks and takes the step. `steepest` ends a step of coordinate descent.
+// Shapes: A (items, n, k) or one for all (item_stride 0), k <= 512, y (items, n), x, extra (items, k), shares (items,
+//   chunks, k), sums (items, chunks, 2): least margin of a chunk and the sum of its losses; path (items, count, k).
+//   A chunk is `tiles` tiles of `tile` rows. `parts` lanes share a row in the margins, `width` threads lie along the
+//   columns of one in the gradient. triangular: above the diagonal are zeros, which are not read.
 // Cost: 4 n k flops and n weights a step. Global memory: A once a step, 8 n k bytes (f32: 4 n k), coalesced, which is
-//   the least there is where A is larger than the caches (its second reading, for the gradient, is 2 to 32 rows later),
-//   and 2 k n / rows numbers of shares, written and read.
-// Numerics: sums over even and odd terms, lanes, rows of a chunk and chunks in one order; otherwise as logistic.cu.
+//   the least there is, and 2 k chunks numbers of shares, written and read, chunks <= 512.
+// Numerics: sums over even and odd terms, lanes, rows of a tile, tiles, groups of threads and chunks in one order that
+//   depends on n and k alone; otherwise as logistic.cu.
 // Source: see genkern/logistic.py.
 
-#include "device/descent_kernels.hpp"
+#include "cuda/logistic_step.hpp"
 
 namespace {
 
+using namespace genkern;
 using device::DescentRule;
 using device::fused;
-typedef long long i64;
 
-constexpr int slot_count = 32;
-
-// Rows chunk * rows .. of an item; grid items * chunks.
+// Grid items * chunks.
 template <class T>
 __device__ void pass(const T* A, i64 item_stride, const T* y, const signed char* status, const T* x, T* shares,
-                     double* sums, int n, int k, int rows, int chunks, const DescentRule& rule) {
+                     double* sums, int n, int k, int tile, int tiles, int chunks, int parts, int width, int triangular,
+                     const DescentRule& rule) {
   const i64 item = blockIdx.x / chunks;
   if (status[item] != 0) return;
-  const int first = static_cast<int>(blockIdx.x % chunks) * rows, count = n - first < rows ? n - first : rows;
-  const int me = threadIdx.x, lane = me % 32, warps = blockDim.x / 32;
+  const int me = threadIdx.x, threads = blockDim.x;
+  const int begin = static_cast<int>(blockIdx.x % chunks) * tile * tiles;
+  const int end = n - begin < tile * tiles ? n : begin + tile * tiles;
   extern __shared__ double shared_memory[];
-  double* const slots = shared_memory;
-  T* const s = reinterpret_cast<T*>(slots + 2 * slot_count);
-  A += item * item_stride + static_cast<i64>(first) * k, y += item * n + first, x += item * k;
-  for (int i = me / 32; i < count; i += warps) {
-    const T* const row = A + static_cast<i64>(i) * k;
-    T even = 0, odd = 0;
-    int j = lane;
-    for (; j + 32 < k; j += 64) {
-      even = fused(row[j], x[j], even);
-      odd = fused(row[j + 32], x[j + 32], odd);
+  double *const slots = shared_memory, *const kept = slots + 2 * slot_count;
+  T* const w = reinterpret_cast<T*>(kept + 2);
+  T *const s = w + k, *const a = s + tile;  // (tile, k), and room for one number a thread
+  A += item * item_stride, y += item * n, x += item * k;
+  for (int j = me; j < k; j += threads) w[j] = x[j];
+  const int part = me % parts, together = threads / parts;
+  const int column = me % width, group = me / width, groups = threads / width;
+  T total[2] = {0, 0};  // of the columns `column` and, where there are more than threads, column + width
+  if (me == 0) kept[0] = device::infinity(), kept[1] = 0;
+  for (int first = begin; first < end; first += tile) {
+    const int count = end - first < tile ? end - first : tile;
+    const T* const rows = A + static_cast<i64>(first) * k;
+    if (triangular) {
+      GENKERN_UNROLL(1)
+      for (int e = me; e < count * k; e += threads) a[e] = e % k > first + e / k ? T(0) : rows[e];
+    } else {
+      GENKERN_UNROLL(8)
+      for (int e = me; e < count * k; e += threads) a[e] = rows[e];
     }
-    if (j < k) even = fused(row[j], x[j], even);
-    const T u = device::over_lanes(even + odd, device::Sum()) * y[i];
-    if (lane == 0) s[i] = u;
+    __syncthreads();
+    for (int i = me / parts; i - me / parts < count; i += together) {
+      const T* const row = a + i * k;
+      T even = 0, odd = 0;
+      if (i < count) {
+        int j = part;
+        GENKERN_UNROLL(2)
+        for (; j + parts < k; j += 2 * parts) {
+          even = fused(row[j], w[j], even);
+          odd = fused(row[j + parts], w[j + parts], odd);
+        }
+        if (j < k) even = fused(row[j], w[j], even);
+      }
+      T u = even + odd;
+      GENKERN_UNROLL(1)
+      for (int half = parts / 2; half > 0; half /= 2) u += __shfl_xor_sync(~0u, u, half);
+      if (i < count && part == 0) s[i] = u * y[first + i];
+    }
+    __syncthreads();
+    const T factor = static_cast<T>(weigh(rule, s, y + first, count, kept, slots));
+    for (int c = 0; c < 2; ++c) {
+      const int j = column + c * width;
+      if (j >= k) continue;
+      T even = 0, odd = 0;
+      int i = group;
+      GENKERN_UNROLL(2)
+      for (; i + groups < count; i += 2 * groups) {
+        even = fused(a[i * k + j], s[i], even);
+        odd = fused(a[(i + groups) * k + j], s[i + groups], odd);
+      }
+      if (i < count) even = fused(a[i * k + j], s[i], even);
+      total[c] = rule.plain() ? total[c] + (even + odd) : fused(factor, total[c], even + odd);
+    }
+    __syncthreads();
   }
-  __syncthreads();
-  bool exponential = rule.loss == genkern::MarginLoss::exponential;
-  T shift = 0;
-  if (!rule.plain()) {
-    double least = device::infinity(), sum = 0;
-    for (int i = me; i < count; i += blockDim.x) least = device::Least()(least, static_cast<double>(s[i]));
-    least = device::over_block(least, slots, device::Least());
-    exponential = rule.shifted(least);
-    shift = exponential ? static_cast<T>(least) : T(0);
-    for (int i = me; i < count; i += blockDim.x)
-      sum += exponential ? static_cast<double>(device::margin_weight(true, s[i] - shift))
-                         : device::logistic_loss(static_cast<double>(s[i]));
-    sum = device::over_block(sum, slots + slot_count, device::Sum());
-    if (me == 0) sums[2 * static_cast<i64>(blockIdx.x)] = least, sums[2 * static_cast<i64>(blockIdx.x) + 1] = sum;
+  if (groups > 1) {
+    a[me] = total[0];
+    __syncthreads();
+    if (group != 0) return;
+    GENKERN_UNROLL(1)
+    for (int g = 1; g < groups; ++g) total[0] += a[g * width + column];
   }
-  for (int i = me; i < count; i += blockDim.x) s[i] = y[i] * device::margin_weight(exponential, s[i] - shift);
-  __syncthreads();
   shares += static_cast<i64>(blockIdx.x) * k;
-  for (int j = me; j < k; j += blockDim.x) {
-    T even = 0, odd = 0;
-    int i = 0;
-    for (; i + 1 < count; i += 2) {
-      even = fused(A[static_cast<i64>(i) * k + j], s[i], even);
-      odd = fused(A[static_cast<i64>(i + 1) * k + j], s[i + 1], odd);
-    }
-    if (i < count) even = fused(A[static_cast<i64>(i) * k + j], s[i], even);
-    shares[j] = even + odd;
-  }
+  for (int c = 0; c < 2; ++c)
+    if (column + c * width < k) shares[column + c * width] = total[c];
+  if (me < 2 && !rule.plain()) sums[2 * static_cast<i64>(blockIdx.x) + me] = kept[me];
 }
 
-// Step t of 32 columns an item; grid items * column_blocks, warp w of a block takes the shares w, w + warps, ...
-// Coordinate descent: the gradient goes to `extra`. The iterate goes to the path's entries next .. stop - 1.
+// Grid items * blocks of 32 columns; warp w of a block takes the shares w, w + warps, ...
 template <class T>
-__device__ void update(const T* shares, const double* sums, const double* eta, const signed char* status, T* x,
-                       T* extra, T* path, int k, int chunks, int count, int next, int stop, double t,
-                       const DescentRule& rule) {
-  const int column_blocks = (k + 31) / 32, lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+__device__ void update(const T* shares, const double* sums, const signed char* status, int chunks,
+                       const Steps<T>& steps, const DescentRule& rule) {
+  const int column_blocks = (steps.k + 31) / 32, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int warps = blockDim.x / 32, k = steps.k;
   const i64 item = blockIdx.x / column_blocks;
   if (status[item] != 0) return;
   const int j = static_cast<int>(blockIdx.x % column_blocks) * 32 + lane;
   extern __shared__ double shared_memory[];
-  double* const slots = shared_memory;
-  T* const parts = reinterpret_cast<T*>(slots + 2 * slot_count);  // (warps, 32)
-  shares += item * chunks * k, sums += item * chunks * 2;
-  double least = device::infinity(), sum = 1;
-  const bool plain = rule.plain();
-  if (!plain) {
-    for (int c = threadIdx.x; c < chunks; c += blockDim.x) least = device::Least()(least, sums[2 * c]);
-    least = device::over_block(least, slots, device::Least());
-    sum = 0;
-    for (int c = threadIdx.x; c < chunks; c += blockDim.x)
-      sum += sums[2 * c + 1] * device::share_of_chunk(rule, least, sums[2 * c]);
-    sum = device::over_block(sum, slots + slot_count, device::Sum());
-  }
-  T g = 0;
-  if (j < k)
-    for (int c = warp; c < chunks; c += warps) {
+  double *const slots = shared_memory, *const factors = slots + 2 * slot_count;  // (chunks)
+  T* const parts = reinterpret_cast<T*>(factors + chunks);                       // (warps, 32)
+  gather(rule, sums + item * chunks * 2, chunks, factors, slots);
+  shares += item * chunks * k;
+  T even = 0, odd = 0;
+  if (j < k) {
+    const auto add = [&](int c, T& to) {
       const T share = shares[static_cast<i64>(c) * k + j];
-      g = plain ? g + share : fused(static_cast<T>(device::share_of_chunk(rule, least, sums[2 * c])), share, g);
-    }
+      to = rule.plain() ? to + share : fused(static_cast<T>(factors[c]), share, to);
+    };
+    int c = warp;
+    for (; c + warps < chunks; c += 2 * warps) add(c, even), add(c + warps, odd);
+    if (c < chunks) add(c, even);
+  }
+  T g = even + odd;
   parts[threadIdx.x] = g;
   __syncthreads();
-  if (warp != 0 || j >= k) return;
+  if (warp != 0) return;
+  GENKERN_UNROLL(1)
   for (int w = 1; w < warps; ++w) g += parts[w * 32 + lane];
-  if (!plain) g *= static_cast<T>(1 / sum);
-  x += item * k + j, extra += item * k + j;
-  if (rule.algorithm == genkern::DescentAlgorithm::coordinate) {
-    *extra = g;
-    return;
-  }
-  device::step_coordinate(rule, rule.rate<T>(eta[item], t), t, g, *x, *extra);
-  for (int at = next; at < stop; ++at) path[(item * count + at) * k + j] = *x;
+  steps.take(rule, item, j, g);
 }
 
-// Step t of coordinate descent from the gradients in `extra`; grid items.
+// The step of coordinate descent, from the gradients in `extra` and the steepest of every 32 columns; grid items.
 template <class T>
-__device__ void step_steepest(const double* eta, const signed char* status, T* x, const T* extra, T* path, int k,
-                              int count, int next, int stop, double t, const DescentRule& rule) {
+__device__ void step_steepest(const double* eta, const signed char* status, T* x, const T* extra, const int* bests,
+                              int k, double t, const DescentRule& rule) {
   const i64 item = blockIdx.x;
   if (status[item] != 0) return;
-  x += item * k, extra += item * k, path += item * count * k;
+  const int blocks = (k + 31) / 32, me = threadIdx.x;
   extern __shared__ double shared_memory[];
-  const int best = device::steepest(extra, k, reinterpret_cast<int*>(shared_memory));
-  if (threadIdx.x == 0) x[best] += rule.rate<T>(eta[item], t) * extra[best];
-  __syncthreads();
-  for (int at = next; at < stop; ++at)
-    for (int j = threadIdx.x; j < k; j += blockDim.x) path[static_cast<i64>(at) * k + j] = x[j];
+  x += item * k, extra += item * k, bests += item * blocks;
+  const device::Steeper<T> better{extra};
+  int best = bests[me < blocks ? me : 0];
+  for (int b = me + blockDim.x; b < blocks; b += blockDim.x) best = better(best, bests[b]);
+  best = device::over_block(best, reinterpret_cast<int*>(shared_memory), better);
+  if (me == 0) x[best] += rule.rate<T>(eta[item], t) * extra[best];
 }
 
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(256)
     logistic_large_pass_f32(const float* A, i64 item_stride, const float* y, const signed char* status, const float* x,
-                            float* shares, double* sums, int n, int k, int rows, int chunks, int loss, int algorithm,
-                            int schedule, double parameter) {
-  pass(A, item_stride, y, status, x, shares, sums, n, k, rows, chunks,
+                            float* shares, double* sums, int n, int k, int tile, int tiles, int chunks, int parts,
+                            int width, int triangular, int loss, int algorithm, int schedule, double parameter) {
+  pass(A, item_stride, y, status, x, shares, sums, n, k, tile, tiles, chunks, parts, width, triangular,
        DescentRule(loss, algorithm, schedule, parameter));
 }
 extern "C" __global__ void __launch_bounds__(256)
     logistic_large_pass_f64(const double* A, i64 item_stride, const double* y, const signed char* status,
-                            const double* x, double* shares, double* sums, int n, int k, int rows, int chunks, int loss,
-                            int algorithm, int schedule, double parameter) {
-  pass(A, item_stride, y, status, x, shares, sums, n, k, rows, chunks,
+                            const double* x, double* shares, double* sums, int n, int k, int tile, int tiles,
+                            int chunks, int parts, int width, int triangular, int loss, int algorithm, int schedule,
+                            double parameter) {
+  pass(A, item_stride, y, status, x, shares, sums, n, k, tile, tiles, chunks, parts, width, triangular,
        DescentRule(loss, algorithm, schedule, parameter));
 }
-extern "C" __global__ void __launch_bounds__(256)
-    logistic_large_update_f32(const float* shares, const double* sums, const double* eta, const signed char* status,
-                              float* x, float* extra, float* path, int k, int chunks, int count, int next, int stop,
-                              double t, int loss, int algorithm, int schedule, double parameter) {
-  update(shares, sums, eta, status, x, extra, path, k, chunks, count, next, stop, t,
+extern "C" __global__ void __launch_bounds__(512, 2)
+    logistic_large_update_f32(const float* shares, const double* sums, const signed char* status, int chunks,
+                              const double* eta, float* x, float* extra, float* path, int* bests, int k, int count,
+                              int next, int stop, double t, int loss, int algorithm, int schedule, double parameter) {
+  update(shares, sums, status, chunks, Steps<float>{eta, x, extra, path, bests, k, count, next, stop, t},
          DescentRule(loss, algorithm, schedule, parameter));
 }
-extern "C" __global__ void __launch_bounds__(256)
-    logistic_large_update_f64(const double* shares, const double* sums, const double* eta, const signed char* status,
-                              double* x, double* extra, double* path, int k, int chunks, int count, int next, int stop,
-                              double t, int loss, int algorithm, int schedule, double parameter) {
-  update(shares, sums, eta, status, x, extra, path, k, chunks, count, next, stop, t,
+extern "C" __global__ void __launch_bounds__(512, 2)
+    logistic_large_update_f64(const double* shares, const double* sums, const signed char* status, int chunks,
+                              const double* eta, double* x, double* extra, double* path, int* bests, int k, int count,
+                              int next, int stop, double t, int loss, int algorithm, int schedule, double parameter) {
+  update(shares, sums, status, chunks, Steps<double>{eta, x, extra, path, bests, k, count, next, stop, t},
          DescentRule(loss, algorithm, schedule, parameter));
 }
-extern "C" __global__ void __launch_bounds__(256)
-    logistic_large_steepest_f32(const double* eta, const signed char* status, float* x, const float* extra, float* path,
-                                int k, int count, int next, int stop, double t, int loss, int algorithm, int schedule,
+extern "C" __global__ void __launch_bounds__(1024)
+    logistic_large_steepest_f32(const double* eta, const signed char* status, float* x, const float* extra,
+                                const int* bests, int k, double t, int loss, int algorithm, int schedule,
                                 double parameter) {
-  step_steepest(eta, status, x, extra, path, k, count, next, stop, t,
-                DescentRule(loss, algorithm, schedule, parameter));
+  step_steepest(eta, status, x, extra, bests, k, t, DescentRule(loss, algorithm, schedule, parameter));
 }
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(1024)
     logistic_large_steepest_f64(const double* eta, const signed char* status, double* x, const double* extra,
-                                double* path, int k, int count, int next, int stop, double t, int loss, int algorithm,
-                                int schedule, double parameter) {
-  step_steepest(eta, status, x, extra, path, k, count, next, stop, t,
-                DescentRule(loss, algorithm, schedule, parameter));
+                                const int* bests, int k, double t, int loss, int algorithm, int schedule,
+                                double parameter) {
+  step_steepest(eta, status, x, extra, bests, k, t, DescentRule(loss, algorithm, schedule, parameter));
 }

@@ -73,13 +73,20 @@ __device__ __forceinline__ void step_coordinate(const DescentRule& rule, T rate,
   }
 }
 
+// Of two indices of entries g that of the steeper one, the lower index where neither is.
+template <class T>
+struct Steeper {
+  const T* g;
+  __device__ __forceinline__ int operator()(int a, int b) const {
+    const int low = a < b ? a : b, high = a < b ? b : a;
+    return steeper(g[high], g[low]) ? high : low;
+  }
+};
+
 // The index of the steepest of k entries g, the first of several, for every thread of the block.
 template <class T>
 __device__ int steepest(const T* g, int k, int* slots) {
-  const auto better = [g](int a, int b) {
-    const int low = a < b ? a : b, high = a < b ? b : a;
-    return steeper(g[high], g[low]) ? high : low;
-  };
+  const Steeper<T> better{g};
   int best = static_cast<int>(threadIdx.x) < k ? static_cast<int>(threadIdx.x) : 0;
   for (int j = best; j < k; j += blockDim.x) best = better(best, j);
   return over_block(best, slots, better);

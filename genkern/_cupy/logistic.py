@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from genkern._cupy import _launch
+from genkern._cupy import _launch, logistic_large, logistic_measure, logistic_reduce
 
 Array = Any  # of CuPy
 LOSSES = ("logistic", "exponential")  # in the order of csrc/device/descent_rule.hpp
 ALGORITHMS = ("gd", "normalized", "heavy_ball", "accelerated", "sign", "coordinate", "mirror")
 SPANNING = ("gd", "heavy_ball", "normalized", "accelerated")  # their iterates stay in init + the span of the rows
+SMALL_BYTES = 227 << 10  # of shared memory of a problem that a block holds, where the device has so much
 SLOTS = 32  # of a reduction over a block, as in the kernels
 LAUNCH_SECONDS = 0.02  # of a launch at most, by an estimate that is slow for every card: Ctrl-C, progress, watchdogs
 
@@ -41,7 +42,7 @@ def logistic_path(
         call.in_coordinates()
     else:
         call.run(call.X, call.item_stride, call.start, call.coef, triangular=False)
-    call.measure(log_loss, margin, norm)
+    logistic_measure.measure(call, log_loss, margin, norm)
     error[...] = cp.where(cp.isnan(coef).any(axis=-1) & (status == 1)[..., None], cp.nan, error)
     status[...] = cp.where(status == 1, 1, cp.where(cp.isnan(norm).any(axis=-1), 2, 0))
     call.pace.finish()
@@ -52,6 +53,7 @@ class Pace:
 
     def __init__(self, progress: Callable[[float], object] | None) -> None:
         self.progress = progress
+        self.seconds = LAUNCH_SECONDS
         self.waiting: deque[tuple[Any, float]] = deque()
 
     def launched(self, share: float) -> None:
@@ -119,7 +121,7 @@ class Call:
         self.y, self.start = cp.ascontiguousarray(y), cp.ascontiguousarray(init)
         self.steps, self.steps_there = steps, cp.asarray(steps)
         self.eta = cp.ascontiguousarray(cp.asarray(step_size, dtype=np.float64))
-        self.coef, self.status, self.pace = coef, status, pace
+        self.coef, self.status, self.pace = coef, status.reshape(-1), pace
         self.rule = (*(np.int32(value) for value in rule[:3]), np.float64(rule[3]))
         self.loss, self.algorithm, self.parameter = rule[0], ALGORITHMS[rule[1]], rule[3]
         self.dtype = X.dtype
@@ -131,17 +133,11 @@ class Call:
 
     def in_coordinates(self) -> None:
         """Wide problems in the n coordinates of their span."""
-        n, d, items, cp = self.n, self.d, self.items, _launch.cupy()
-        Q, origin = cp.empty((items, n, d)), cp.empty((items, d))
-        L, c, taken = cp.zeros((items, n, n)), cp.zeros((items, n)), cp.empty((items, n))
-        reduce = self.kernel("logistic_reduce", "rows")
-        arguments = (self.X, np.int64(self.item_stride), self.start, self.status, Q, L, origin, c, taken)
-        reduce((items,), (256,), (*arguments, np.int32(n), np.int32(d)), shared_mem=2 * SLOTS * 8)
-        path = cp.empty((items, self.count, n), self.dtype)
-        self.run(L.astype(self.dtype, copy=False), n * n, c.astype(self.dtype), path, triangular=True)
-        points = self.kernel("logistic_reduce", "points")
-        sizes = (np.int32(n), np.int32(d), np.int32(self.count))
-        points((items * -(-d // 256),), (256,), (path, Q, origin, self.status, self.coef, *sizes))
+        found = logistic_reduce.reduced(self)
+        path = _launch.cupy().empty((self.items, self.count, self.n), self.dtype)
+        start = found.c.astype(self.dtype)
+        self.run(found.L.astype(self.dtype, copy=False), found.l_stride, start, path, triangular=True)
+        logistic_reduce.points(self, found, path)
 
     def run(self, A: Array, item_stride: int, start: Array, path: Array, triangular: bool) -> None:
         """All steps from `start` (items, k) into path (items, t, k)."""
@@ -153,17 +149,17 @@ class Call:
             sizes = cp.abs(start.astype(np.float64)) ** (self.parameter - 1.0)
             extra = cp.copysign(sizes, start).astype(self.dtype)
         shape = Shape.of(self.n, k, self.dtype.itemsize)
-        if shape.shared <= self.limits.shared_optin:
+        if shape.shared <= min(SMALL_BYTES, self.limits.shared_optin):
             self._small(A, item_stride, x, extra, path, k, shape, triangular)
         else:
-            self._large(A, item_stride, x, extra, path, k)
+            logistic_large.descend(self, A, item_stride, x, extra, path, triangular)
 
     def _small(
         self, A: Array, item_stride: int, x: Array, extra: Array, path: Array, k: int, shape: Shape, triangular: bool
     ) -> None:
         descend = self.kernel("logistic", "descend")
         _launch.allow_shared(descend, shape.shared)
-        together = max(1, int(LAUNCH_SECONDS / self.seconds(k, shape)))
+        together = max(1, int(self.pace.seconds / self.seconds(k, shape)))
         done, following, last = 0.0, 0, float(self.steps[-1])
         while True:
             until = min(last, done + together)
@@ -188,47 +184,3 @@ class Call:
         each = -(-self.items // self.limits.multiprocessors)
         waves = -(-each // max(1, min(16, self.limits.shared_multiprocessor // shape.shared)))
         return float(1e-9 * (2000 * waves + each * self.n * (k + 10) / 8))
-
-    def _large(self, A: Array, item_stride: int, x: Array, extra: Array, path: Array, k: int) -> None:
-        n, items, cp = self.n, self.items, _launch.cupy()
-        rows = 32 if n >= 4096 else 8  # of the shape alone: the order of the sums
-        chunks = max(1, -(-n // rows))
-        shares, sums = cp.empty((items, chunks, k), self.dtype), cp.empty((items, chunks, 2))
-        kernels = [self.kernel("logistic_large", name) for name in ("pass", "update", "steepest")]
-        following = int(np.searchsorted(self.steps, 0.0, side="right"))
-        path.reshape(items, self.count, k)[:, :following] = x.reshape(items, 1, k)
-        last = float(self.steps[-1])
-        together = max(1, int(LAUNCH_SECONDS / (1e-5 + 1e-11 * n * k * items)))
-        slots = 2 * SLOTS * 8
-        pass_sizes = (np.int32(n), np.int32(k), np.int32(rows), np.int32(chunks))
-        state = (self.eta, self.status, x, extra, path, np.int32(k))
-        for t in range(1, int(last) + 1):
-            stop = following
-            while stop < self.count and self.steps[stop] <= t:
-                stop += 1
-            logged = (np.int32(self.count), np.int32(following), np.int32(stop), np.float64(t))
-            kernels[0](
-                (items * chunks,),
-                (256,),
-                (A, np.int64(item_stride), self.y, self.status, x, shares, sums, *pass_sizes, *self.rule),
-                shared_mem=slots + rows * self.dtype.itemsize,
-            )
-            kernels[1](
-                (items * -(-k // 32),),
-                (256,),
-                (shares, sums, *state, np.int32(chunks), *logged, *self.rule),
-                shared_mem=slots + 256 * self.dtype.itemsize,
-            )
-            if self.algorithm == "coordinate":
-                kernels[2]((items,), (256,), (*state, *logged, *self.rule), shared_mem=slots)
-            following = stop
-            if t % together == 0 or t == last:
-                self.pace.launched(t / last)
-
-    def measure(self, log_loss: Array, margin: Array, norm: Array) -> None:
-        """Logarithm of L, margin and norm of every logged iterate; NaN from where it is not finite."""
-        measure = self.kernel("logistic_reduce", "measure")
-        sizes = (np.int32(self.n), np.int32(self.d), np.int32(self.count), np.int32(self.loss))
-        results = (self.coef, log_loss, margin, norm)
-        arguments = (self.X, np.int64(self.item_stride), self.y, self.status, *results, *sizes)
-        measure((self.items * self.count,), (128,), arguments, shared_mem=5 * SLOTS * 8)

@@ -68,10 +68,30 @@ def logistic(cupy: Any, dtype: Any) -> None:
     weights((1,), (128,), (u, cupy.empty_like(u), np.int64(100), np.int32(0)))
 
 
+@contextmanager
+def changed(module: str, **constants: Any) -> Iterator[None]:
+    """Other numbers in a module of genkern._cupy, so that small problems are cut up as large ones are."""
+    found = importlib.import_module(f"genkern._cupy.{module}")
+    before = {name: getattr(found, name) for name in constants}
+    try:
+        vars(found).update(constants)
+        yield
+    finally:
+        vars(found).update(before)
+
+
 def logistic_large(cupy: Any, dtype: Any) -> None:
-    """Every algorithm on data that does not fit into shared memory."""
-    with shared_memory(3000):
-        _descents(cupy, dtype, 20, 34)
+    """Every algorithm on data that does not fit into shared memory: several tiles, chunks, groups and columns."""
+    with changed("logistic", SMALL_BYTES=0), changed("logistic_large", TILE_BYTES=600, CHUNKS=2):
+        _descents(cupy, dtype, 23, 21)
+    with changed("logistic", SMALL_BYTES=0), changed("logistic_large", TILE_BYTES=5000, CHUNKS=2):
+        _descents(cupy, dtype, 9, 260)
+
+
+def logistic_wide(cupy: Any, dtype: Any) -> None:
+    """Every algorithm on long rows: several chunks of columns and of rows."""
+    with changed("logistic", SMALL_BYTES=0), changed("logistic_large", TALL=30, COLUMNS=20, WEIGHTS=8):
+        _descents(cupy, dtype, 10, 34)
 
 
 def logistic_reduce(cupy: Any, dtype: Any) -> None:
@@ -79,6 +99,14 @@ def logistic_reduce(cupy: Any, dtype: Any) -> None:
     X, y = points(cupy, dtype, 2, 4, 300), labels(cupy, dtype, 2, 4)
     X[:, 2] = X[:, 1] * 2
     genkern.logistic_path(X, y, [1, 2000], step_size=0.001, method="exact")
+
+
+def logistic_measure(cupy: Any, dtype: Any) -> None:
+    """One iterate and several, chunks of rows and of columns, of which 16 at a time."""
+    with changed("logistic_measure", COLUMNS=32, ROWS=40):
+        for count in (1, 5):
+            X, y = points(cupy, dtype, 70, 40), labels(cupy, dtype, 70)
+            genkern.logistic_path(X, y, range(count), step_size=0.01, method="exact")
 
 
 def _least_squares(cupy: Any, dtype: Any, n: int, d: int) -> None:
@@ -124,6 +152,6 @@ CALLS: dict[str, Callable[[Any, Any], None]] = {
     function.__name__: function
     for function in (
         features, least_squares, least_squares_large, least_squares_paths, least_squares_svd, logistic, logistic_large,
-        logistic_reduce,
+        logistic_measure, logistic_reduce, logistic_wide,
     )
 }  # fmt: skip

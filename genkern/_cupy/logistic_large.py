@@ -1,0 +1,150 @@
+"""Launches of csrc/cuda/logistic_large.cu and logistic_wide.cu: descent beyond the shared memory of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genkern._cupy import _launch
+
+if TYPE_CHECKING:
+    from genkern._cupy.logistic import Call
+
+Array = Any  # of CuPy
+SLOTS = 32  # of a reduction over a block, as in the kernels
+TALL = 512  # columns at most of a problem whose rows are held in shared memory, as in logistic_large.cu
+TILE_BYTES, TILE_ROWS = 32 << 10, 128  # of such rows, at most
+CHUNKS = 512  # of rows at most: four blocks to a multiprocessor, of as many as a large GPU has
+COLUMNS = 4096  # of a row to a warp
+WEIGHTS = 256  # rows to a block, or a multiple of this
+STEEPEST = 1024  # threads at most that look for the steepest column, of 32 each
+
+Step = Callable[[tuple[Any, ...]], None]
+
+
+def _power_of_two(least: float) -> int:
+    power = 1
+    while power < least:
+        power *= 2
+    return power
+
+
+@dataclass(frozen=True)
+class Tall:
+    """How blocks share a problem (n, k) of short rows; of the shape alone, as the order of the sums is."""
+
+    tile: int  # rows in shared memory
+    tiles: int  # of a chunk
+    chunks: int
+    parts: int  # lanes that share a row
+    width: int  # threads along the columns
+    shared: int  # bytes
+
+    @classmethod
+    def of(cls, n: int, k: int, itemsize: int) -> Tall:
+        """Tiles as large as allowed, but 64 of them where there are rows for it, of 8 at least."""
+        tile = _power_of_two((TILE_BYTES // (k * itemsize) + 1) / 2)
+        tile = min(tile, TILE_ROWS, max(8, _power_of_two(n / 64)))
+        tiles = -(-n // (tile * CHUNKS))
+        shared = (2 * SLOTS + 2) * 8 + (k + tile + max(256, tile * k)) * itemsize
+        parts, width = min(32, _power_of_two(k / 4)), min(256, max(4, _power_of_two(k)))
+        return cls(tile, tiles, -(-n // (tile * tiles)), parts, width, shared)
+
+
+@dataclass(frozen=True)
+class Wide:
+    """How blocks share a problem (n, k) of long rows; of the shape alone."""
+
+    column_chunks: int
+    rows: int  # of a chunk
+    chunks: int
+    warps: int  # of a block that takes the step of 32 columns
+
+    @classmethod
+    def of(cls, n: int, k: int) -> Wide:
+        """A warp of a step has 32 rows or more, or there are 8."""
+        rows = WEIGHTS * -(-n // (WEIGHTS * CHUNKS))
+        return cls(-(-k // COLUMNS), rows, -(-n // rows), min(16, max(8, _power_of_two(n / 32))))
+
+
+def descend(call: Call, A: Array, item_stride: int, x: Array, extra: Array, path: Array, triangular: bool) -> None:
+    """All steps of A (items, n, k) from x (items, k), which they change, into path (items, t, k)."""
+    n, k, items, last = call.n, x.shape[-1], call.items, float(call.steps[-1])
+    logs = path.reshape(items, call.count, k)
+    if n == 0 or k == 0:  # nothing to follow
+        logs[...] = x.reshape(items, 1, k)
+        return
+    following = int(np.searchsorted(call.steps, 0.0, side="right"))
+    logs[:, :following] = x.reshape(items, 1, k)
+    column_blocks = -(-k // 32)
+    bests = _launch.cupy().empty((items, column_blocks), np.int32)
+    coordinate = call.algorithm == "coordinate"
+    state = (call.eta, x, extra, path, bests, np.int32(k), np.int32(call.count))
+    step = (_tall if k <= TALL else _wide)(call, A, item_stride, x, state, triangular)
+    steepest = call.kernel("logistic_large", "steepest") if coordinate else None
+    threads = min(STEEPEST, -(-column_blocks // 32) * 32)
+    together = max(1, int(call.pace.seconds / (2e-5 + 4e-11 * n * k * items)))  # 100 GFlop/s, 200 GB/s
+    for t in range(1, int(last) + 1):
+        stop = following
+        while stop < call.count and call.steps[stop] <= t:
+            stop += 1
+        step((np.int32(following), np.int32(stop), np.float64(t)))
+        if steepest is not None:
+            moved = (call.eta, call.status, x, extra, bests, np.int32(k), np.float64(t), *call.rule)
+            steepest((items,), (threads,), moved, shared_mem=SLOTS * 8)
+            if stop > following:
+                logs[:, following:stop] = x.reshape(items, 1, k)
+        following = stop
+        if t % together == 0 or t == last:
+            call.pace.launched(t / last)
+
+
+def _tall(
+    call: Call, A: Array, item_stride: int, x: Array, state: tuple[Any, ...], triangular: bool
+) -> Step:  # fmt: skip
+    n, k, items, cp = call.n, x.shape[-1], call.items, _launch.cupy()
+    plan = Tall.of(n, k, x.dtype.itemsize)
+    shares, sums = cp.empty((items, plan.chunks, k), x.dtype), cp.empty((items, plan.chunks, 2))
+    run, update = call.kernel("logistic_large", "pass"), call.kernel("logistic_large", "update")
+    sizes = (n, k, plan.tile, plan.tiles, plan.chunks, plan.parts, plan.width, triangular)
+    given = (
+        A, np.int64(item_stride), call.y, call.status, x, shares, sums, *(np.int32(v) for v in sizes), *call.rule
+    )  # fmt: skip
+    added = (shares, sums, call.status, np.int32(plan.chunks), *state)
+    threads = 32 * min(16, max(4, _power_of_two(plan.chunks / 2)))
+    shared = (2 * SLOTS + plan.chunks) * 8 + threads * x.dtype.itemsize
+
+    def step(logged: tuple[Any, ...]) -> None:
+        run((items * plan.chunks,), (256,), given, shared_mem=plan.shared)
+        update((items * -(-k // 32),), (threads,), (*added, *logged, *call.rule), shared_mem=shared)
+
+    return step
+
+
+def _wide(
+    call: Call, A: Array, item_stride: int, x: Array, state: tuple[Any, ...], triangular: bool
+) -> Step:  # fmt: skip
+    n, k, items, cp = call.n, x.shape[-1], call.items, _launch.cupy()
+    plan = Wide.of(n, k)
+    parts, s = cp.empty((items, plan.column_chunks, n), x.dtype), cp.empty((items, n), x.dtype)
+    sums = cp.empty((items, plan.chunks, 2))
+    margins, weights, update = (call.kernel("logistic_wide", name) for name in ("margins", "weights", "step"))
+    matrix = (A, np.int64(item_stride), call.status)
+    sizes = tuple(np.int32(v) for v in (n, k, COLUMNS, plan.column_chunks, triangular))
+    split = tuple(np.int32(v) for v in (n, plan.column_chunks, plan.rows, plan.chunks))
+    added = (*matrix, s, sums, *(np.int32(v) for v in (n, plan.rows, plan.chunks, triangular)), *state)
+    threads = 32 * plan.warps
+    shared = (2 * SLOTS + plan.chunks) * 8 + threads * x.dtype.itemsize
+
+    def step(logged: tuple[Any, ...]) -> None:
+        margins((items * -(-n // 8) * plan.column_chunks,), (256,), (*matrix, x, parts, *sizes))
+        weights(
+            (items * plan.chunks,), (256,), (parts, call.y, call.status, s, sums, *split, *call.rule),
+            shared_mem=(2 * SLOTS + 2) * 8,
+        )  # fmt: skip
+        update((items * -(-k // 32),), (threads,), (*added, *logged, *call.rule), shared_mem=shared)
+
+    return step
