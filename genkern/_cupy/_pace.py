@@ -10,10 +10,10 @@ from genkern._cupy._launch import cupy
 
 
 class Pace:
-    """Keeps at most two launches in flight, so that Ctrl-C acts soon; tells of those that are done."""
+    """Keeps at most two launches in flight, each of so many seconds, so that Ctrl-C acts soon; tells of those done."""
 
-    def __init__(self, progress: Callable[[float], object] | None = None) -> None:
-        self.progress = progress
+    def __init__(self, seconds: float, progress: Callable[[float], object] | None = None) -> None:
+        self.seconds, self.progress = seconds, progress
         self.waiting: deque[tuple[Any, float]] = deque()
 
     def launched(self, share: float) -> None:

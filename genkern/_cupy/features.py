@@ -53,7 +53,7 @@ def random_features(
     chunks = max(1, -(-d // (2 * PAIRS)))
     pairs = PAIRS * -(-chunks // _launch.limits().grid_y)
     tiles = _tiles(rows * columns * (d + ENTRY), itemsize)  # of a launch
-    pace = Pace()
+    pace = Pace(LAUNCH_SECONDS)
     for first in range(0, width, panel):
         here = np.uint64(start + first)
         lanes = (-(-panel // 128),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from genkern._cupy import _launch, logistic_large, logistic_measure, logistic_reduce
+from genkern._cupy._pace import Pace
 
 Array = Any  # of CuPy
 LOSSES = ("logistic", "exponential")  # in the order of csrc/device/descent_rule.hpp
@@ -35,7 +35,7 @@ def logistic_path(
         return
     parameter = momentum if algorithm == "heavy_ball" else p
     rule = (LOSSES.index(loss), ALGORITHMS.index(algorithm), int(schedule == "sqrt"), parameter)
-    call = Call(X, y, steps, step_size, init, coef, status, rule, Pace(progress))
+    call = Call(X, y, steps, step_size, init, coef, status, rule, Pace(LAUNCH_SECONDS, progress))
     last = float(steps[-1])
     # Twice the flops of the CPU's condition for the same: they are slower ones.
     if algorithm in SPANNING and n < d and last * (4 * n * d - 2 * n * n) > 8 * n * n * d:
@@ -46,36 +46,6 @@ def logistic_path(
     error[...] = cp.where(cp.isnan(coef).any(axis=-1) & (status == 1)[..., None], cp.nan, error)
     status[...] = cp.where(status == 1, 1, cp.where(cp.isnan(norm).any(axis=-1), 2, 0))
     call.pace.finish()
-
-
-class Pace:
-    """Keeps at most two launches in flight, so that Ctrl-C acts soon; tells of those that are done."""
-
-    def __init__(self, progress: Callable[[float], object] | None) -> None:
-        self.progress = progress
-        self.seconds = LAUNCH_SECONDS
-        self.waiting: deque[tuple[Any, float]] = deque()
-
-    def launched(self, share: float) -> None:
-        """A launch was queued, after which this share of the work is done."""
-        event = _launch.cupy().cuda.Event(disable_timing=True)
-        event.record()
-        self.waiting.append((event, share))
-        if len(self.waiting) > 2:
-            self._wait()
-
-    def finish(self) -> None:
-        """Tell of the end, if anyone wants to know."""
-        if self.progress is not None:
-            while self.waiting:
-                self._wait()
-            self.progress(1.0)
-
-    def _wait(self) -> None:
-        event, share = self.waiting.popleft()
-        event.synchronize()
-        if self.progress is not None:
-            self.progress(share)
 
 
 @dataclass(frozen=True)
