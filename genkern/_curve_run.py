@@ -11,8 +11,11 @@ import numpy as np
 
 from genkern import _curve_data
 from genkern._curve_algebra import Algebra
-from genkern._curve_engine import Plain, Restart, Ridge, Train
-from genkern._curve_test import Later, SampleTest, WidthTest
+from genkern._curve_engine import Restart, Train
+from genkern._curve_plain import Plain
+from genkern._curve_ridge import Ridge
+from genkern._curve_sample_test import SampleTest
+from genkern._curve_test import Later, WidthTest
 
 Array = Any  # of the algebra's library
 Numbers = np.ndarray[Any, Any]
