@@ -113,7 +113,7 @@ def _by_qr(at: Triangles, item: int, root: Array) -> tuple[Array, Array]:
     """Scaled coefficients and norms of the residuals; `root` of the ridge term. Forms: csrc/cuda/least_squares.cu."""
     cp = _launch.cupy()
     solve_triangular = importlib.import_module("cupyx.scipy.linalg").solve_triangular
-    R, c, rest = at.R(item), at.c[item], at.rest[item]
+    R, c, rest = at.R(item), at.sides(item), at.rest[item]
     m, wide = len(R), bool(at.bases)
     if root is None:
         z = solve_triangular(R, c, trans=int(wide))
@@ -171,7 +171,7 @@ def _decompose(at: Triangles, item: int, found: Modes, place: int) -> None:
     U, s, Vt = decomposition
     found.s[place] = s
     found.basis[place] = cp.matmul(U.T, at.bases[item].T) if at.bases else Vt
-    found.projections[place] = cp.matmul(Vt if at.bases else U.T, at.c[item])
+    found.projections[place] = cp.matmul(Vt if at.bases else U.T, at.sides(item))
     found.status[place] = cp.where(cp.isfinite(s).all(), found.status[place], np.int8(2))
 
 

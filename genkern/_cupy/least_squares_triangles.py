@@ -52,8 +52,12 @@ class Triangles:
     status: Array
 
     def R(self, item: int) -> Array:
-        """Of one item, as cuBLAS takes it without a copy."""
-        return self.columns[item].T
+        """Of one item, column-major. In memory of its own, since cuBLAS may choose its kernels by the alignment."""
+        return self.columns[item].copy().T
+
+    def sides(self, item: int) -> Array:
+        """The c of one item, in memory of its own."""
+        return self.c[item].copy()
 
 
 def parts(matrices: Any, sides: Any) -> Iterator[slice]:
@@ -152,9 +156,11 @@ def _project(Q: Array, y: Array, c: Array, rest: Array) -> None:
     step = max(m // 4, 16)
     for first in range(0, y.shape[1], step):
         own = slice(first, first + step)
-        c[:, own] = cp.matmul(Q.T, y[:, own])
+        own_y = y[:, own].copy()  # aligned like that of any other item
+        own_c = cp.matmul(Q.T, own_y)
+        c[:, own] = own_c
         if l > m:
-            rest[own] = norms(y[:, own] - cp.matmul(Q, c[:, own]))
+            rest[own] = norms(own_y - cp.matmul(Q, own_c))
 
 
 def states(at: Triangles, longer_side: int, penalty: Array, penalty_stride: int, rcond: float) -> Any:
