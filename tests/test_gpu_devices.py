@@ -1,17 +1,11 @@
-"""Which GPU works, of several and of none: arrays beside the current device, reasons, what is remembered of them."""
-
-import os
-import subprocess
-import sys
-import types
-from pathlib import Path
+"""Which GPU works, of several: arrays beside the current device, reasons, what is remembered of them."""
 
 import numpy as np
 import pytest
 from gpu import device, standin
 
 import genkern
-from genkern import _arrays, _registry
+from genkern import _arrays
 from genkern.errors import BackendUnavailable, DeviceMismatch
 
 X = np.random.default_rng(0).standard_normal((7, 4))
@@ -125,123 +119,3 @@ def test_a_failure_that_passes_is_not_remembered(cupy, monkeypatch):
     asked = len(calls)
     genkern.random_features(there, 5)  # a device that can be used is not asked again
     assert len(calls) == asked > 1
-
-
-# Why there is no GPU.
-
-
-def fake(version="14.0.0", driver=13000, **runtime):
-    """A CuPy of which `runtime` is all that is asked."""
-
-    class CUDARuntimeError(RuntimeError):
-        pass
-
-    def no_driver():
-        raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
-
-    everything = {
-        "is_hip": False, "driverGetVersion": lambda: driver, "runtimeGetVersion": lambda: 13000,
-        "getDeviceCount": lambda: 1, "getDevice": lambda: 0, "CUDARuntimeError": CUDARuntimeError,
-    }  # fmt: skip
-    module = types.ModuleType("cupy")
-    module.__version__ = version
-    module.cuda = types.SimpleNamespace(
-        runtime=types.SimpleNamespace(**everything | runtime),
-        Device=lambda device: types.SimpleNamespace(compute_capability=runtime.get("capability", "80")),
-        nvrtc=types.SimpleNamespace(getVersion=runtime.get("nvrtc", lambda: (13, 0))),
-    )
-    if runtime.get("getDeviceCount") == "raise":
-        module.cuda.runtime.getDeviceCount = no_driver
-    return module
-
-
-def fails():
-    raise OSError("libnvrtc.so.13: cannot open")
-
-
-@pytest.mark.parametrize("module, reason", [
-    (None, r"CuPy is not installed .*genkern\[cuda12\].*genkern\[cuda13\]"),
-    (fake(is_hip=True), "built for ROCm"),
-    (fake("12.3.0"), "CuPy 12.3.0 is too old, and genkern needs 13"),
-    (fake(driver=0), "no NVIDIA driver"),
-    (fake(driver=12020), "the driver is one for CUDA 12.2, and this CuPy needs CUDA 13.0: .* the CuPy for CUDA 12"),
-    (fake(getDeviceCount=lambda: 0), r"no GPU is visible \(CUDA_VISIBLE_DEVICES is ''\)"),
-    (fake(getDeviceCount="raise"), r"no GPU can be used: cudaErrorNoDevice.* \(CUDA_VISIBLE_DEVICES is ''\)"),
-    (fake(capability="61"), "compute capability 6.1, and the kernels need 7.0"),
-    (fake(nvrtc=fails), r"NVRTC, which compiles .* \(pip install 'cupy-cuda13x\[ctk\]'\): libnvrtc.so.13: cannot"),
-])  # fmt: skip
-def test_reasons(monkeypatch, module, reason):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    if module is None:
-        monkeypatch.delitem(sys.modules, "cupy", raising=False)
-        monkeypatch.setattr(sys, "meta_path", [Refuse(), *sys.meta_path])
-    else:
-        monkeypatch.setitem(sys.modules, "cupy", module)
-    standin._forget()
-    try:
-        assert genkern.backends()["cupy"].startswith("unavailable: ")
-        with pytest.raises(BackendUnavailable, match=reason):
-            genkern.random_features.__wrapped__(X, 5, backend="cupy")
-
-        class There:
-            def __dlpack_device__(self):
-                return (2, 0)
-
-        with pytest.raises(BackendUnavailable, match=rf"X lives on a CUDA GPU \(0\), and backend='cupy' .*{reason}"):
-            genkern.random_features.__wrapped__(There(), 5)
-    finally:
-        standin._forget()
-
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name == "cupy":
-            raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
-
-
-def test_a_cupy_that_breaks(monkeypatch):
-    """The reason, not the page of advice around it."""
-
-    class Break(Refuse):
-        def find_spec(self, name, path=None, target=None):
-            if name == "cupy":
-                missing = ImportError("libcublas.so.13: cannot open shared object file")
-                raise ImportError("=====\nFailed to import CuPy.\n\nIf you installed CuPy via wheels ...") from missing
-
-    monkeypatch.delitem(sys.modules, "cupy", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Break(), *sys.meta_path])
-    standin._forget()
-    try:
-        reason = _registry.unavailable("cupy")
-        assert reason.startswith("CuPy does not load: libcublas.so.13: cannot open shared object file (is it for the")
-        assert "genkern[cuda12]" in reason and "\n" not in reason
-    finally:
-        monkeypatch.undo()
-        standin._forget()
-
-
-def test_an_empty_folder_is_no_cupy(monkeypatch, tmp_path):
-    """As an uninstalled CuPy may leave it."""
-    (tmp_path / "cupy").mkdir()
-    monkeypatch.delitem(sys.modules, "cupy", raising=False)
-    monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    standin._forget()
-    try:
-        assert _registry.unavailable("cupy").startswith(f"CuPy is not installed, and {tmp_path / 'cupy'} is what was")
-    finally:
-        sys.modules.pop("cupy", None)
-        monkeypatch.undo()
-        standin._forget()
-
-
-def test_no_report_without_a_gpu():
-    """One line and the code 2; no emulated figure."""
-    if _registry.unavailable("cupy") is None:
-        pytest.skip("there is a GPU")
-    report = Path(__file__).parents[1] / "bench" / "gpu_report.py"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(report.parent), *filter(None, sys.path)])}
-    done = subprocess.run([sys.executable, str(report)], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stdout == ""
-    assert (
-        done.stderr.startswith("gpu_report: no figures without a GPU: unavailable: ") and done.stderr.count("\n") == 1
-    )

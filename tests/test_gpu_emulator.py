@@ -97,7 +97,9 @@ def test_a_missing_barrier_depends_on_the_order(cupy, kernel, monkeypatch):
     ((1,), (32,), ("x", "y", 3.0), 0, "argument 2 of sample_sum_f64 must be int64"),
     ((1,), (32,), ("x", "y", np.int32(3)), 0, "argument 2 of sample_sum_f64 must be int64"),
     ((1,), (32,), ("x", "single", 3), 0, "argument 1 of sample_sum_f64 points to f8, got an array of float32"),
-    ((1,), (32,), ("host", "y", 3), 0, "argument 0 of sample_sum_f64 must be an array or None, got ndarray"),
+    ((1,), (32,), ("host", "y", 3), 0, "argument 0 of sample_sum_f64 must be an array or np.uintp.0., got ndarray"),
+    ((1,), (32,), (None, "y", 3), 0, "argument 0 of sample_sum_f64 must be an array or np.uintp.0., got NoneType"),
+    ((1,), (32,), (np.uintp(8), "y", 3), 0, "argument 0 of sample_sum_f64 must be an array or np.uintp.0., got uint"),
     ((1,), (32,), ("x", "strided", 3), 0, "argument 1 of sample_sum_f64 is written and must be contiguous"),
 ])  # fmt: skip
 def test_wrong_launches(cupy, kernel, grid, block, arguments, shared, text):

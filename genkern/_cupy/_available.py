@@ -7,7 +7,8 @@ from typing import Any
 
 from genkern._cupy._launch import cupy, sources
 
-OLDEST = 13  # CuPy's version
+OLDEST = 14  # CuPy's version
+OLDEST_CUDA = 12000  # that it is built for
 CAPABILITY = 70  # independent threads within a warp
 CAPABILITY_CUDA13 = 75  # CUDA 13 compiles for no older ones
 _EXTRAS = "pip install 'genkern[cuda12]' or 'genkern[cuda13]', by the CUDA version that nvidia-smi shows"
@@ -33,6 +34,9 @@ def unavailable(device: int | None = None) -> str | None:
     if not hasattr(cp, "__version__"):
         return f"CuPy is not installed, and {', '.join(cp.__path__)} is what was left of one ({_EXTRAS})"
     try:
+        reason = _wrong_cupy(cp)  # first: without a driver that fits, CUDA does not tell the current device
+        if reason is not None:
+            return reason
         if device is None:
             device = int(cp.cuda.runtime.getDevice())
             if device in _usable:
@@ -61,7 +65,8 @@ def description() -> str:
     return "; ".join(told) + (", " if count == 1 else "; ") + versions
 
 
-def _reason(cp: Any, device: int) -> str | None:
+def _wrong_cupy(cp: Any) -> str | None:
+    """Why this CuPy runs on no device of this machine; no question that needs one."""
     runtime = cp.cuda.runtime
     if runtime.is_hip:
         return "this CuPy is built for ROCm, and the kernels are CUDA ones"
@@ -71,17 +76,27 @@ def _reason(cp: Any, device: int) -> str | None:
     if driver == 0:
         return "there is no NVIDIA driver on this machine"
     if driver // 1000 < built // 1000:
+        other = f", or the CuPy for CUDA {driver // 1000} in the place of this one" if driver >= OLDEST_CUDA else ""
         return (
             f"the driver is one for CUDA {_cuda(driver)}, and this CuPy needs CUDA {_cuda(built)}: install a newer "
-            f"driver, or the CuPy for CUDA {driver // 1000} in the place of this one"
+            f"driver{other}"
         )
+    return None
+
+
+def _reason(cp: Any, device: int) -> str | None:
+    runtime = cp.cuda.runtime
     if runtime.getDeviceCount() == 0:
         return f"no GPU is visible{_visible()}"
+    library = "NVRTC, which compiles the kernels,"
     try:
         nvrtc = cp.cuda.nvrtc.getVersion()
+        for library in ("cuBLAS", "cuSOLVER"):
+            getattr(cp.cuda, library.lower())  # CuPy loads it here
     except Exception as error:
-        ctk = f"pip install 'cupy-cuda{built // 1000}x[ctk]'"
-        return f"NVRTC, which compiles the kernels, does not load ({ctk}): {_one_line(error)}"
+        ctk = f"pip install 'cupy-cuda{runtime.runtimeGetVersion() // 1000}x[ctk]'"
+        told = str(error).partition("\n")[0]  # then CuPy lists whole folders
+        return f"{library} does not load ({ctk}): {told}"
     reason = _too_old(cp, device, nvrtc[0])
     if reason is not None:
         others = [i for i in range(runtime.getDeviceCount()) if i != device and _too_old(cp, i, nvrtc[0]) is None]

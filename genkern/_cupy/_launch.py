@@ -9,9 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # No contraction, as on the CPU: a fused multiply-add stands where a kernel asks for it.
 OPTIONS = ("--std=c++17", "--fmad=false")
 ADDED = ("-ftz=true",)  # by CuPy, to all that it compiles: float32 numbers below 1.2e-38 count as 0 in a kernel
+NULL = np.uintp(0)  # in the place of an array among a kernel's arguments: not every CuPy makes it of None
 
 _modules: dict[tuple[int, str], Any] = {}
 _kernels: dict[tuple[int, str, str], Any] = {}

@@ -45,8 +45,9 @@ def random_features(
     fitting = PANEL_BYTES // (max(d, 1) * itemsize) // columns
     panel = columns * min(max(fitting, 1), -(-width // columns), _launch.limits().grid_y)
     W = cp.empty((d, panel), X.dtype)
-    phases = cp.empty(panel, X.dtype) if rff else None
-    scales = cp.empty(panel, np.float64) if weights == "sphere" else None
+    phases = cp.empty(panel, X.dtype) if rff else _launch.NULL
+    sphere = weights == "sphere"
+    scales = cp.empty(panel, np.float64) if sphere else _launch.NULL
     make = _launch.kernel("features", f"features_weights_{suffix}")
     multiply = _launch.kernel("features", f"features_product_{suffix}")
     law = (np.int64(d), np.uint64(seed))
@@ -57,7 +58,7 @@ def random_features(
     for first in range(0, width, panel):
         here = np.uint64(start + first)
         lanes = (-(-panel // 128),)
-        if scales is not None:
+        if sphere:
             _launch.kernel("features", "features_scales_f64")(lanes, (128,), (scales, *law, here, np.int64(panel)))
         make(
             (*lanes, max(1, -(-d // (2 * pairs)))),

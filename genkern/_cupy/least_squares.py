@@ -76,9 +76,9 @@ class Plan:
         return min(self.blocks(items), here * limits.multiprocessors)
 
     def workspace(self, items: int, dtype: Any) -> Array:
-        """Global memory for the teams of `resident` blocks, None if they need none."""
+        """Global memory for the teams of `resident` blocks, a null pointer if they need none."""
         size = self.resident(items) * self.teams * self.outside
-        return _launch.cupy().empty(size, dtype) if size else None
+        return _launch.cupy().empty(size, dtype) if size else _launch.NULL
 
 
 def lstsq(

@@ -46,7 +46,7 @@ def gd_path(
             (found.s, found.exponent, sizes[part] if stride else sizes, stride, items, np.int32(m), rcond, momentum,
              np.int32(nesterov), np.int32(endless), rates, flags[part]),
         )  # fmt: skip
-        phi = _nesterov(rates, steps) if nesterov else None
+        phi = _nesterov(rates, steps) if nesterov else _launch.NULL
         result, shift = _empty_gains(found, steps.size)
         if steps.size:
             _kernel("descent_gains", found)(

@@ -115,6 +115,7 @@ cuda = types.SimpleNamespace(
     Device=Device,
     runtime=runtime,
     cublas=cublas,
+    cusolver=types.SimpleNamespace(),  # of which genkern asks whether it loads
     get_cublas_handle=get_cublas_handle,
     nvrtc=types.SimpleNamespace(getVersion=lambda: (12, 9)),
     current=Stream.null,

@@ -21,7 +21,7 @@ inline void bytes(std::FILE* file, void* to, std::size_t count) {
 }
 
 // A file of launches: entry, grid, block, shared bytes, memories (bytes and content each), arguments (memory and
-// offset, or -1 and eight bytes of a number, or -2 for no array). Every memory is an allocation of exactly its size.
+// offset, or -1 and eight bytes of a number or a null pointer). Every memory is an allocation of exactly its size.
 inline int replay(const char* path, const Entry* table, int entries) {
   std::FILE* file = std::fopen(path, "rb");
   if (file == nullptr) return 2;

@@ -38,7 +38,7 @@ def some(launches: Iterable[standin.Launch]) -> list[standin.Launch]:
     found: dict[str, dict[tuple[Any, ...], standin.Launch]] = {}
     for launch in launches:
         assert launch.arguments is not None
-        numbers = tuple(float(a) for a in launch.arguments if a is not None and not isinstance(a, tuple))
+        numbers = tuple(float(a) for a in launch.arguments if not isinstance(a, tuple))
         key = (launch.grid, launch.block, launch.shared, numbers)
         found.setdefault(launch.kernel, {}).setdefault(key, launch)
     kept = []
@@ -79,9 +79,7 @@ def _packed(launches: list[standin.Launch]) -> bytes:
             parts += [_numbers(len(content)), content]
         parts.append(_numbers(len(launch.arguments)))
         for argument in launch.arguments:
-            if argument is None:
-                parts.append(_numbers(-2, 0))
-            elif isinstance(argument, tuple):
+            if isinstance(argument, tuple):
                 parts.append(_numbers(places[id(argument[0])], argument[1]))
             else:
                 scalar = np.asarray(argument)

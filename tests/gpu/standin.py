@@ -120,10 +120,10 @@ class RawKernel:
         """The bytes of one argument, as strict as a C++ compiler would be; CuPy itself is not."""
         where = f"argument {index} of {self.name}"
         if parameter[0] in "PC":
-            if value is None:
+            if isinstance(value, np.uintp) and value == 0:
                 return ctypes.c_void_p(0)
-            if not isinstance(value, ndarray):
-                raise EmulationError(f"{where} must be an array or None, got {type(value).__name__}")
+            if not isinstance(value, ndarray):  # nor None, of which CuPy 13 makes no null pointer
+                raise EmulationError(f"{where} must be an array or np.uintp(0), got {type(value).__name__}")
             if value.memory.device != CURRENT.device:
                 raise EmulationError(f"{where} lives on device {value.memory.device}, not on {CURRENT.device}")
             kind, size = parameter[1], int(parameter[2])
