@@ -129,6 +129,26 @@ def test_inputs_shared_by_a_batch_are_not_copied(emulated, monkeypatch):
     np.testing.assert_allclose(found.coef, expected.coef, rtol=1e-13)
 
 
+@pytest.mark.parametrize("shapes", [((1, 1), (2, 4)), ((2, 1), (2, 4)), ((2, 4), (1, 4)), ((), (2, 4))])
+def test_what_a_batch_repeats_is_looked_at_once(emulated, monkeypatch, shapes):
+    """Whether numbers are finite is asked of an input as it was given, and known of every item."""
+    X, y = problem(6, 3, batch=shapes[0])[0], problem(6, 3, batch=shapes[1], seed=1)[1]
+    init = np.zeros((4, 3))
+    init[2, 1] = np.nan
+    if len(X) == 2:
+        X[1, ..., 5, 0] = np.nan
+    options = options_of("sign") | {"step_size": 0.1, "init": init}
+    asked, isfinite = [], emulated.isfinite
+    monkeypatch.setattr(emulated, "isfinite", lambda a: asked.append(a.shape) or isfinite(a))
+    found = genkern.logistic_path(X, y, [5], **options)
+    assert [np.prod(shape) for shape in asked if shape[-2:] == (6, 3)] == [X.size]
+    assert {np.prod(shape) for shape in asked if shape[-1] == 6} == {y.size}
+    expected = genkern.logistic_path(X, y, [5], **options | {"backend": "reference"})
+    np.testing.assert_array_equal(found.status, expected.status)
+    assert found.status[0].tolist() == [0, 0, 1, 0] and found.status[1].all() == (len(X) == 2)
+    np.testing.assert_allclose(found.coef, expected.coef, rtol=1e-13)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (100, 20), (360, 65), (31, 33), (0, 4), (4, 0)])
 def test_plans_of_shared_memory(emulated, shape):
     from genkern._cupy.logistic import Shape

@@ -28,7 +28,7 @@ def logistic_path(
 ) -> None:  # fmt: skip
     """The iterates of X (..., n, d), y (..., n) after `steps` (t,); coef (..., t, d), the other results (..., t)."""
     (n, d), cp = X.shape[-2:], _launch.cupy()
-    finite = cp.isfinite(X).all(axis=(-2, -1)) & cp.isfinite(y).all(axis=-1) & cp.isfinite(init).all(axis=-1)
+    finite = _finite(X, 2) & _finite(y, 1) & _finite(init, 1)
     status[...] = cp.where(finite, 0, 1)
     error[...] = 0.0
     if coef.size + log_loss.size == 0:
@@ -46,6 +46,16 @@ def logistic_path(
     error[...] = cp.where(cp.isnan(coef).any(axis=-1) & (status == 1)[..., None], cp.nan, error)
     status[...] = cp.where(status == 1, 1, cp.where(cp.isnan(norm).any(axis=-1), 2, 0))
     call.pace.finish()
+
+
+def _unrepeated(a: Array, own: int) -> Array:
+    """One copy of what the batch axes, all but the last `own`, repeat: such axes have length 1."""
+    return a[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in a.strides[: a.ndim - own])]
+
+
+def _finite(a: Array, own: int) -> Array:
+    """Whether every number of an item is finite, of lengths that broadcast; nothing repeated is looked at twice."""
+    return _launch.cupy().isfinite(_unrepeated(a, own)).all(axis=tuple(range(-own, 0)))
 
 
 @dataclass(frozen=True)
@@ -83,11 +93,11 @@ class Call:
     ) -> None:  # fmt: skip
         cp = _launch.cupy()
         self.items, (self.n, self.d), self.count = status.size, X.shape[-2:], len(steps)
-        self.shared_X = X.ndim > 2 and all(
-            stride == 0 or extent == 1 for stride, extent in zip(X.strides[:-2], X.shape[:-2], strict=True)
-        )
-        self.X = cp.ascontiguousarray(X[(0,) * (X.ndim - 2)] if self.shared_X else X)
-        self.item_stride = 0 if self.shared_X else self.n * self.d
+        one = _unrepeated(X, 2)
+        shared_X = X.ndim > 2 and one.size == self.n * self.d
+        # A kernel has one stride for all items: X that only some batch axes repeat is copied out, item by item.
+        self.X = cp.ascontiguousarray(one.reshape(self.n, self.d) if shared_X else X)
+        self.item_stride = 0 if shared_X else self.n * self.d
         self.y, self.start = cp.ascontiguousarray(y), cp.ascontiguousarray(init)
         self.steps, self.steps_there = steps, cp.asarray(steps)
         self.eta = cp.ascontiguousarray(cp.asarray(step_size, dtype=np.float64))
