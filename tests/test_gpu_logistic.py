@@ -105,7 +105,28 @@ def test_at_most_two_launches_are_ahead(emulated, monkeypatch):
     assert most[0] == 3 and ahead[0] == 2  # nothing is waited for at the end
     shares = []
     genkern.logistic_path(X, y, 20, progress=shares.append, **options_of("gd"))
-    assert ahead[0] == 2 and shares == [*(t / 20 for t in range(1, 21)), 1.0]
+    assert ahead[0] == 2 and shares == [*(t / 21 for t in range(1, 21)), 1.0]  # an iterate is reported, as a step
+
+
+@pytest.mark.parametrize("constants", [{}, {"SMALL_BYTES": 0}])
+@pytest.mark.parametrize("algorithm", ["gd", "coordinate"])
+def test_progress_is_1_at_the_end_alone(emulated, monkeypatch, algorithm, constants):
+    """Whatever is launched before or after the steps."""
+    from genkern._cupy import logistic, logistic_large
+
+    for name, value in {"LAUNCH_SECONDS": 0.0, **constants}.items():
+        monkeypatch.setattr(logistic, name, value)
+    monkeypatch.setattr(logistic_large, "WORKSPACE", 1)
+    X, y = problem(3, 40, batch=(2,))
+    shares = []
+    _, launches, _ = logged(
+        lambda: genkern.logistic_path(
+            X, y, [0, 10, 500], progress=shares.append, step_size=0.01, **options_of(algorithm)
+        )
+    )
+    assert ("reduce_points" in names(launches)) == (algorithm == "gd") and names(launches).count("measure_points") == 6
+    assert shares == sorted(shares) and shares[-1] == 1.0 and shares.count(1.0) == 1
+    assert len(set(shares)) >= 500 * (2 if constants else 1) + 5  # items one after another, or together
 
 
 def test_the_callers_stream(emulated):

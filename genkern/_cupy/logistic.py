@@ -111,6 +111,13 @@ class Call:
         """The kernel for the data's dtype."""
         return _launch.kernel(family, f"{family}_{name}_{'f32' if self.dtype.itemsize == 4 else 'f64'}")
 
+    def launched(self, steps: float, reported: float = 0.0) -> None:
+        """So many steps of every item are queued, and what is done for so much, of 1, of the iterates to report.
+
+        An iterate to report counts as a step. Everything is done when `Pace.finish` says so.
+        """
+        self.pace.launched((steps + self.count * reported) / (float(self.steps[-1]) + self.count))
+
     def in_coordinates(self) -> None:
         """Wide problems in the n coordinates of their span."""
         found = logistic_reduce.reduced(self)
@@ -154,7 +161,7 @@ class Call:
                 ),
                 shared_mem=shape.shared,
             )  # fmt: skip
-            self.pace.launched(until / last if last else 1.0)
+            self.launched(until)
             done, following = until, int(np.searchsorted(self.steps, until, side="right"))
             if done >= last:
                 return
