@@ -1,10 +1,11 @@
 """Descent on a GPU, of problems that one block does not hold: the sums of chunks of rows, and the memory they take."""
 
 import importlib
+import re
 
 import numpy as np
 import pytest
-from gpu import standin
+from gpu import compile, nvrtc, standin
 from gpu.descents import FIELDS, logged, names, options_of, problem
 
 import genkern
@@ -66,3 +67,12 @@ def test_how_many_items_go_together_changes_no_bit(emulated, change, monkeypatch
         assert taken == [each * part for part in parts] and names(launches).count(first) == 9 * len(parts)
         for name in FIELDS:
             np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+
+
+@pytest.mark.skipif(not nvrtc.libraries(), reason="NVRTC: pip install nvidia-cuda-nvrtc-cu12")
+@pytest.mark.parametrize("kernel", ["logistic_large_pass_f32", "logistic_large_pass_f64"])
+def test_a_tile_has_several_loads_on_their_way(kernel):
+    """Eight of them before the first store, of a matrix and of a triangle."""
+    ptx = nvrtc.compiled((compile.CSRC / "cuda" / "logistic_large.cu").read_text(), "sm_80").entry(kernel)
+    order = "".join({"ld.global": "L", "st.shared": "S"}[word] for word in re.findall(r"ld\.global|st\.shared", ptx))
+    assert order.count("L" * 8 + "S" * 8) == 2
