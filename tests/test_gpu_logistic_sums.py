@@ -32,7 +32,10 @@ def change(emulated, monkeypatch):
 
 @pytest.mark.parametrize("shared_X", [False, True])
 @pytest.mark.parametrize("algorithm", ["gd", "normalized", "coordinate"])
-@pytest.mark.parametrize("constants", [{"TILE_BYTES": 300, "CHUNKS": 4}, {"TALL": 2, "WEIGHTS": 5, "COLUMNS": 3}])
+@pytest.mark.parametrize("constants", [
+    {"TILE_BYTES": 300, "CHUNKS": 4}, {"TALL": 2, "WEIGHTS": 5, "COLUMNS": 3, "SPLIT": 7},
+    {"TALL": 2, "WEIGHTS": 5, "COLUMNS": 3},
+])  # fmt: skip
 def test_how_many_items_go_together_changes_no_bit(emulated, change, monkeypatch, algorithm, constants, shared_X):
     """Their sums take no more memory than allowed, or what one item needs."""
     X, y = problem(30, 7, batch=(1 if shared_X else 5,))
@@ -67,6 +70,23 @@ def test_how_many_items_go_together_changes_no_bit(emulated, change, monkeypatch
         assert taken == [each * part for part in parts] and names(launches).count(first) == 9 * len(parts)
         for name in FIELDS:
             np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+
+
+SHAPES = [
+    ((1_000_000, 600), True), ((768, 600), False), ((769, 600), True), ((2000, 513), True), ((100_000, 16_353), False),
+    ((100_000, 16_352), True), ((300, 1_000_000), False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape, split", SHAPES)
+def test_blocks_that_add_up_the_gradient_of_long_rows(shape, split):
+    """As many as a large GPU has room for, where the problem has them, and none that has little to do."""
+    from genkern._cupy.logistic_large import CHUNKS, Wide
+
+    (n, k), plan = shape, Wide.of(*shape)
+    assert plan.split == split
+    blocks = -(-k // 32) * (plan.chunks if split else 1)
+    assert blocks >= min(CHUNKS, n * k / (4 * 256 * 32)) and plan.warps * 32 <= (256 if split else 512)
 
 
 @pytest.mark.skipif(not nvrtc.libraries(), reason="NVRTC: pip install nvidia-cuda-nvrtc-cu12")

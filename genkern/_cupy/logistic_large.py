@@ -20,6 +20,7 @@ TILE_BYTES, TILE_ROWS = 32 << 10, 128  # of such rows, at most
 CHUNKS = 512  # of rows at most: four blocks to a multiprocessor, of as many as a large GPU has
 COLUMNS = 4096  # of a row to a warp
 WEIGHTS = 256  # rows to a block, or a multiple of this
+SPLIT = 4  # such chunks of rows, from which on the gradient has blocks of its own for each, unless it has CHUNKS anyway
 WORKSPACE = 256 << 20  # bytes of sums at a time, where one item does not need more
 STEEPEST = 1024  # threads at most that look for the steepest column, of 32 each
 
@@ -66,17 +67,23 @@ class Wide:
     column_chunks: int
     rows: int  # of a chunk
     chunks: int
-    warps: int  # of a block that takes the step of 32 columns
+    split: bool  # whether a chunk has its own share of the gradient
+    warps: int  # of a block that takes the step of 32 columns, or adds up a share of it
 
     @classmethod
     def of(cls, n: int, k: int) -> Wide:
-        """A warp of a step has 32 rows or more, or there are 8."""
+        """A warp of a step has 32 rows or more, or there are 8.
+
+        19 blocks would step k = 600 columns of n = 10^6 rows: there each chunk of rows has that many.
+        """
         rows = WEIGHTS * -(-n // (WEIGHTS * CHUNKS))
-        return cls(-(-k // COLUMNS), rows, -(-n // rows), min(16, max(8, _power_of_two(n / 32))))
+        chunks = -(-n // rows)
+        split = chunks >= SPLIT and -(-k // 32) < CHUNKS
+        return cls(-(-k // COLUMNS), rows, chunks, split, 8 if split else min(16, max(8, _power_of_two(n / 32))))
 
     def workspace(self, n: int, k: int, itemsize: int) -> int:
         """Bytes of sums of an item."""
-        return (self.column_chunks + 1) * n * itemsize + 16 * self.chunks
+        return (self.column_chunks + 1) * n * itemsize + self.chunks * (16 + k * itemsize * self.split)
 
 
 @dataclass(frozen=True)
@@ -148,20 +155,30 @@ def _tall(
 ) -> Step:  # fmt: skip
     n, k, items, cp, x = call.n, part.x.shape[-1], part.items, _launch.cupy(), part.x
     shares, sums = cp.empty((items, plan.chunks, k), x.dtype), cp.empty((items, plan.chunks, 2))
-    run, update = call.kernel("logistic_large", "pass"), call.kernel("logistic_large", "update")
+    run = call.kernel("logistic_large", "pass")
     sizes = (n, k, plan.tile, plan.tiles, plan.chunks, plan.parts, plan.width, triangular)
     given = (
         part.A, np.int64(item_stride), part.y, part.status, x, shares, sums, *(np.int32(v) for v in sizes), *call.rule
     )  # fmt: skip
-    added = (shares, sums, part.status, np.int32(plan.chunks), *state)
-    threads = 32 * min(16, max(4, _power_of_two(plan.chunks / 2)))
-    shared = (2 * SLOTS + plan.chunks) * 8 + threads * x.dtype.itemsize
+    finish = _update(call, part, plan.chunks, shares, sums, state)
 
     def step(logged: tuple[Any, ...]) -> None:
         run((items * plan.chunks,), (256,), given, shared_mem=plan.shared)
-        update((items * -(-k // 32),), (threads,), (*added, *logged, *call.rule), shared_mem=shared)
+        finish(logged)
 
     return step
+
+
+def _update(
+    call: Call, part: Part, chunks: int, shares: Array, sums: Array, state: tuple[Any, ...]
+) -> Step:  # fmt: skip
+    """What ends a step where every chunk of rows has its share of the gradient in `shares` (items, chunks, k)."""
+    k, added = part.x.shape[-1], (shares, sums, part.status, np.int32(chunks), *state)
+    update, threads = call.kernel("logistic_large", "update"), 32 * min(16, max(4, _power_of_two(chunks / 2)))
+    shared = (2 * SLOTS + chunks) * 8 + threads * shares.dtype.itemsize
+    return lambda logged: update(
+        (part.items * -(-k // 32),), (threads,), (*added, *logged, *call.rule), shared_mem=shared
+    )  # fmt: skip
 
 
 def _wide(
@@ -170,13 +187,11 @@ def _wide(
     n, k, items, cp, x = call.n, part.x.shape[-1], part.items, _launch.cupy(), part.x
     parts, s = cp.empty((items, plan.column_chunks, n), x.dtype), cp.empty((items, n), x.dtype)
     sums = cp.empty((items, plan.chunks, 2))
-    margins, weights, update = (call.kernel("logistic_wide", name) for name in ("margins", "weights", "step"))
+    margins, weights = call.kernel("logistic_wide", "margins"), call.kernel("logistic_wide", "weights")
     matrix = (part.A, np.int64(item_stride), part.status)
     sizes = tuple(np.int32(v) for v in (n, k, COLUMNS, plan.column_chunks, triangular))
     split = tuple(np.int32(v) for v in (n, plan.column_chunks, plan.rows, plan.chunks))
-    added = (*matrix, s, sums, *(np.int32(v) for v in (n, plan.rows, plan.chunks, triangular)), *state)
-    threads = 32 * plan.warps
-    shared = (2 * SLOTS + plan.chunks) * 8 + threads * x.dtype.itemsize
+    finish = (_shares if plan.split else _fused)(call, part, plan, (*matrix, s), sums, state, triangular)
 
     def step(logged: tuple[Any, ...]) -> None:
         margins((items * -(-n // 8) * plan.column_chunks,), (256,), (*matrix, x, parts, *sizes))
@@ -184,6 +199,37 @@ def _wide(
             (items * plan.chunks,), (256,), (parts, part.y, part.status, s, sums, *split, *call.rule),
             shared_mem=(2 * SLOTS + 2) * 8,
         )  # fmt: skip
-        update((items * -(-k // 32),), (threads,), (*added, *logged, *call.rule), shared_mem=shared)
+        finish(logged)
+
+    return step
+
+
+def _fused(
+    call: Call, part: Part, plan: Wide, weighted: tuple[Any, ...], sums: Array, state: tuple[Any, ...],
+    triangular: bool,
+) -> Step:  # fmt: skip
+    """Gradient and step at once, 32 columns of all rows to a block."""
+    n, k, threads, update = call.n, part.x.shape[-1], 32 * plan.warps, call.kernel("logistic_wide", "step")
+    added = (*weighted, sums, *(np.int32(v) for v in (n, plan.rows, plan.chunks, triangular)), *state)
+    shared = (2 * SLOTS + plan.chunks) * 8 + threads * part.x.dtype.itemsize
+    return lambda logged: update(
+        (part.items * -(-k // 32),), (threads,), (*added, *logged, *call.rule), shared_mem=shared
+    )  # fmt: skip
+
+
+def _shares(
+    call: Call, part: Part, plan: Wide, weighted: tuple[Any, ...], sums: Array, state: tuple[Any, ...],
+    triangular: bool,
+) -> Step:  # fmt: skip
+    """Shares of the gradient, 32 columns of a chunk of rows to a block, and what ends a step of them."""
+    n, k, threads, run = call.n, part.x.shape[-1], 32 * plan.warps, call.kernel("logistic_wide", "shares")
+    shares = _launch.cupy().empty((part.items, plan.chunks, k), part.x.dtype)
+    given = (*weighted, shares, *(np.int32(v) for v in (n, k, plan.rows, plan.chunks, triangular)))
+    blocks, shared = part.items * plan.chunks * -(-k // 32), threads * part.x.dtype.itemsize
+    finish = _update(call, part, plan.chunks, shares, sums, state)
+
+    def step(logged: tuple[Any, ...]) -> None:
+        run((blocks,), (threads,), given, shared_mem=shared)
+        finish(logged)
 
     return step
