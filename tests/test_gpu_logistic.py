@@ -105,7 +105,28 @@ def test_at_most_two_launches_are_ahead(emulated, monkeypatch):
     assert most[0] == 3 and ahead[0] == 2  # nothing is waited for at the end
     shares = []
     genkern.logistic_path(X, y, 20, progress=shares.append, **options_of("gd"))
-    assert ahead[0] == 2 and shares == [*(t / 20 for t in range(1, 21)), 1.0]
+    assert ahead[0] == 2 and shares == [*(t / 21 for t in range(1, 21)), 1.0]  # an iterate is reported, as a step
+
+
+@pytest.mark.parametrize("constants", [{}, {"SMALL_BYTES": 0}])
+@pytest.mark.parametrize("algorithm", ["gd", "coordinate"])
+def test_progress_is_1_at_the_end_alone(emulated, monkeypatch, algorithm, constants):
+    """Whatever is launched before or after the steps."""
+    from genkern._cupy import logistic, logistic_large
+
+    for name, value in {"LAUNCH_SECONDS": 0.0, **constants}.items():
+        monkeypatch.setattr(logistic, name, value)
+    monkeypatch.setattr(logistic_large, "WORKSPACE", 1)
+    X, y = problem(3, 40, batch=(2,))
+    shares = []
+    _, launches, _ = logged(
+        lambda: genkern.logistic_path(
+            X, y, [0, 10, 500], progress=shares.append, step_size=0.01, **options_of(algorithm)
+        )
+    )
+    assert ("reduce_points" in names(launches)) == (algorithm == "gd") and names(launches).count("measure_points") == 6
+    assert shares == sorted(shares) and shares[-1] == 1.0 and shares.count(1.0) == 1
+    assert len(set(shares)) >= 500 * (2 if constants else 1) + 5  # items one after another, or together
 
 
 def test_the_callers_stream(emulated):
@@ -126,6 +147,26 @@ def test_inputs_shared_by_a_batch_are_not_copied(emulated, monkeypatch):
     arguments = next(launch for launch in launches if "descend" in launch.kernel).arguments
     assert arguments[1] == 0 and len(arguments[0][2]) == X.nbytes
     expected = genkern.logistic_path(X, y, [5], step_size=0.1, **options_of("sign") | {"backend": "reference"})
+    np.testing.assert_allclose(found.coef, expected.coef, rtol=1e-13)
+
+
+@pytest.mark.parametrize("shapes", [((1, 1), (2, 4)), ((2, 1), (2, 4)), ((2, 4), (1, 4)), ((), (2, 4))])
+def test_what_a_batch_repeats_is_looked_at_once(emulated, monkeypatch, shapes):
+    """Whether numbers are finite is asked of an input as it was given, and known of every item."""
+    X, y = problem(6, 3, batch=shapes[0])[0], problem(6, 3, batch=shapes[1], seed=1)[1]
+    init = np.zeros((4, 3))
+    init[2, 1] = np.nan
+    if len(X) == 2:
+        X[1, ..., 5, 0] = np.nan
+    options = options_of("sign") | {"step_size": 0.1, "init": init}
+    asked, isfinite = [], emulated.isfinite
+    monkeypatch.setattr(emulated, "isfinite", lambda a: asked.append(a.shape) or isfinite(a))
+    found = genkern.logistic_path(X, y, [5], **options)
+    assert [np.prod(shape) for shape in asked if shape[-2:] == (6, 3)] == [X.size]
+    assert {np.prod(shape) for shape in asked if shape[-1] == 6} == {y.size}
+    expected = genkern.logistic_path(X, y, [5], **options | {"backend": "reference"})
+    np.testing.assert_array_equal(found.status, expected.status)
+    assert found.status[0].tolist() == [0, 0, 1, 0] and found.status[1].all() == (len(X) == 2)
     np.testing.assert_allclose(found.coef, expected.coef, rtol=1e-13)
 
 

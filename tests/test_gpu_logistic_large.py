@@ -11,6 +11,7 @@ from tolerances import DESCENT_STEP
 import genkern
 
 TALL, WIDE = ["large_pass", "large_update"], ["wide_margins", "wide_weights", "wide_step"]
+SPLIT = [*WIDE[:2], "wide_shares", "large_update"]
 
 
 @pytest.fixture
@@ -35,7 +36,8 @@ def change(emulated, monkeypatch):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_path_is_the_reference(change, algorithm, dtype):
-    """In shared memory; by tiles, one and several to a chunk; by columns, one chunk of them and of rows, or several."""
+    """In shared memory; by tiles, one and several to a chunk; by columns, one chunk of them and of rows, or several,
+    each with its share of the gradient or without."""
     X, y = problem(70, 37, batch=(3,), dtype=dtype)
     X[1, 3, 2] = np.nan
     steps = [0, 1, 2, 2, 30]
@@ -48,6 +50,7 @@ def test_every_path_is_the_reference(change, algorithm, dtype):
         ({"TILE_BYTES": 1500, "CHUNKS": 4}, TALL),
         ({"TALL": 30}, WIDE),
         ({"TALL": 30, "COLUMNS": 15, "WEIGHTS": 16, "CHUNKS": 4}, WIDE),
+        ({"SPLIT": 3}, SPLIT),
     )
     for number, (constants, path) in enumerate(cuts):
         change("logistic", SMALL_BYTES=0 if number else 227 << 10)
@@ -65,7 +68,10 @@ def test_every_path_is_the_reference(change, algorithm, dtype):
 
 @pytest.mark.parametrize("loss", ["logistic", "exponential"])
 @pytest.mark.parametrize("algorithm", ["normalized", "coordinate"])
-@pytest.mark.parametrize("constants", [{"TILE_BYTES": 300, "CHUNKS": 2}, {"TALL": 2, "WEIGHTS": 5, "COLUMNS": 2}])
+@pytest.mark.parametrize("constants", [
+    {"TILE_BYTES": 300, "CHUNKS": 2}, {"TALL": 2, "WEIGHTS": 5, "COLUMNS": 2, "SPLIT": 13},
+    {"TALL": 2, "WEIGHTS": 5, "COLUMNS": 2},
+])  # fmt: skip
 def test_margins_far_apart_in_rows_of_one_chunk(change, algorithm, loss, constants):
     """The least margin falls from tile to tile, from one beyond the range of exp, and rises again."""
     X, y = problem(60, 3)
@@ -150,7 +156,10 @@ def test_wide_problems_of_lower_rank(change, way, shared_X, dtype):
 
 
 @pytest.mark.parametrize("algorithm", ["gd", "normalized"])
-@pytest.mark.parametrize("constants", [{"TILE_BYTES": 2000, "CHUNKS": 3}, {"TALL": 2, "COLUMNS": 15, "WEIGHTS": 20}])
+@pytest.mark.parametrize("constants", [
+    {"TILE_BYTES": 2000, "CHUNKS": 3}, {"TALL": 2, "COLUMNS": 15, "WEIGHTS": 20},
+    {"TALL": 2, "COLUMNS": 15, "WEIGHTS": 10},
+])  # fmt: skip
 def test_triangles_of_several_blocks(change, algorithm, constants):
     """Above the diagonal nothing is read, of 32 columns at a time and more; 12 rows depend on the others."""
     X, y = problem(45, 90)

@@ -23,6 +23,24 @@ using namespace genkern;
 using device::DescentRule;
 using device::fused;
 
+constexpr int ahead = 8;  // loads of a thread on their way at a time
+
+// to[e] = at(e) for e < size, by all threads of a block. Where there are less than `ahead` left to a thread, it loads
+// its first one for them again: loads without branches, of which the compiler puts none behind a store.
+template <class T, class Read>
+__device__ __forceinline__ void fetch(T* to, int size, Read at) {
+  const int threads = blockDim.x;
+  GENKERN_UNROLL(1)
+  for (int e = threadIdx.x; e < size; e += ahead * threads) {
+    T loaded[ahead];
+    GENKERN_UNROLL(8)
+    for (int q = 0; q < ahead; ++q) loaded[q] = at(e + q * threads < size ? e + q * threads : e);
+    GENKERN_UNROLL(8)
+    for (int q = 0; q < ahead; ++q)
+      if (e + q * threads < size) to[e + q * threads] = loaded[q];
+  }
+}
+
 // Grid items * chunks.
 template <class T>
 __device__ void pass(const T* A, i64 item_stride, const T* y, const signed char* status, const T* x, T* shares,
@@ -46,13 +64,10 @@ __device__ void pass(const T* A, i64 item_stride, const T* y, const signed char*
   for (int first = begin; first < end; first += tile) {
     const int count = end - first < tile ? end - first : tile;
     const T* const rows = A + static_cast<i64>(first) * k;
-    if (triangular) {
-      GENKERN_UNROLL(1)
-      for (int e = me; e < count * k; e += threads) a[e] = e % k > first + e / k ? T(0) : rows[e];
-    } else {
-      GENKERN_UNROLL(8)
-      for (int e = me; e < count * k; e += threads) a[e] = rows[e];
-    }
+    if (triangular)
+      fetch(a, count * k, [&](int e) { return e % k > first + e / k ? T(0) : rows[e]; });
+    else
+      fetch(a, count * k, [&](int e) { return rows[e]; });
     __syncthreads();
     for (int i = me / parts; i - me / parts < count; i += together) {
       const T* const row = a + i * k;

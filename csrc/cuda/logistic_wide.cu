@@ -3,10 +3,13 @@
 // Method: three launches a step over the whole device, the batch beside the problem. `margins`: a warp takes a row and
 //   `columns` of its columns. `weights`: a block takes a chunk of rows, adds up what `margins` found of them and forms
 //   their weights; where log L is followed, with the least margin of the chunk taken off. `step`: a block takes 32
-//   columns of all rows, a warp every warps-th row of a chunk, adds up the gradient and takes the step.
+//   columns of all rows, a warp every warps-th row of a chunk, adds up the gradient and takes the step. Where rows are
+//   many and columns few, blocks would be too: there `shares` has one for 32 columns of each chunk of rows, and
+//   logistic_large_update adds up what they find and takes the step.
 // Shapes: A (items, n, k) or one for all (item_stride 0), y (items, n), x, extra (items, k), margins (items,
-//   column_chunks, n), s (items, n), sums (items, chunks, 2): least margin of a chunk and the sum of its losses; path
-//   (items, count, k). triangular: above the diagonal are zeros, which are not read (but for some of a block's own).
+//   column_chunks, n), s (items, n), sums (items, chunks, 2): least margin of a chunk and the sum of its losses; shares
+//   (items, chunks, k), path (items, count, k). triangular: above the diagonal are zeros, which are not read (but for
+//   some of a block's own).
 // Cost: 4 n k flops and n weights a step. Global memory: A twice a step, 16 n k bytes (f32: 8 n k), coalesced: as rows
 //   of all blocks together are longer than the caches, one reading for both products would find nothing there. Where A
 //   is smaller than the second-level cache it comes from there, both times.
@@ -64,6 +67,42 @@ __device__ void weights(const T* margins, const T* y, const signed char* status,
   if (threadIdx.x < 2 && !rule.plain()) sums[2 * static_cast<i64>(blockIdx.x) + threadIdx.x] = kept[threadIdx.x];
 }
 
+// Of the gradient in the column where `A` begins: rows i, i + warps, ... below `end` by a warp that begins at i.
+template <class T>
+__device__ __forceinline__ T share_of_rows(const T* A, const T* s, int i, int end, int k) {
+  const int warps = blockDim.x / 32;
+  const i64 further = static_cast<i64>(warps) * k;
+  const T* a = A + static_cast<i64>(i) * k;
+  T sum[4] = {0, 0, 0, 0};
+  GENKERN_UNROLL(1)
+  for (; i + 3 * warps < end; i += 4 * warps)
+    for (int q = 0; q < 4; ++q, a += further) sum[q] = fused(*a, s[i + q * warps], sum[q]);
+  GENKERN_UNROLL(1)
+  for (; i < end; i += warps, a += further) sum[0] = fused(*a, s[i], sum[0]);
+  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+// Grid items * chunks * blocks of 32 columns.
+template <class T>
+__device__ void shares_of_chunks(const T* A, i64 item_stride, const signed char* status, const T* s, T* shares, int n,
+                                 int k, int rows, int chunks, int triangular) {
+  const int column_blocks = (k + 31) / 32, lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  const i64 at = blockIdx.x / column_blocks, item = at / chunks;
+  if (status[item] != 0) return;
+  const int column = static_cast<int>(blockIdx.x % column_blocks) * 32, j = column + lane;
+  const int first = static_cast<int>(at % chunks) * rows, end = n - first < rows ? n : first + rows;
+  const int begin = triangular && column > first ? column : first;
+  extern __shared__ double shared_memory[];
+  T* const parts = reinterpret_cast<T*>(shared_memory);  // (warps, 32)
+  T g = j < k ? share_of_rows(A + item * item_stride + j, s + item * n, begin + warp, end, k) : T(0);
+  parts[threadIdx.x] = g;
+  __syncthreads();
+  if (warp != 0 || j >= k) return;
+  GENKERN_UNROLL(1)
+  for (int w = 1; w < warps; ++w) g += parts[w * 32 + lane];
+  shares[at * k + j] = g;
+}
+
 // Grid items * blocks of 32 columns.
 template <class T>
 __device__ void step(const T* A, i64 item_stride, const signed char* status, const T* s, const double* sums, int n,
@@ -78,20 +117,12 @@ __device__ void step(const T* A, i64 item_stride, const signed char* status, con
   T* const parts = reinterpret_cast<T*>(factors + chunks);                       // (warps, 32)
   gather(rule, sums + item * chunks * 2, chunks, factors, slots);
   A += item * item_stride + j, s += item * n;
-  const i64 further = static_cast<i64>(warps) * k;
   T g = 0;
   GENKERN_UNROLL(1)
   for (int c = 0; c < chunks && j < k; ++c) {
     const int end = n - c * rows < rows ? n : (c + 1) * rows;
-    int i = (triangular && column > c * rows ? column : c * rows) + warp;
-    const T* a = A + static_cast<i64>(i) * k;
-    T sum[4] = {0, 0, 0, 0};
-    GENKERN_UNROLL(1)
-    for (; i + 3 * warps < end; i += 4 * warps)
-      for (int q = 0; q < 4; ++q, a += further) sum[q] = fused(*a, s[i + q * warps], sum[q]);
-    GENKERN_UNROLL(1)
-    for (; i < end; i += warps, a += further) sum[0] = fused(*a, s[i], sum[0]);
-    const T share = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    const int begin = triangular && column > c * rows ? column : c * rows;
+    const T share = share_of_rows(A, s, begin + warp, end, k);
     g = rule.plain() ? g + share : fused(static_cast<T>(factors[c]), share, g);
   }
   parts[threadIdx.x] = g;
@@ -127,6 +158,16 @@ extern "C" __global__ void __launch_bounds__(256)
                               int schedule, double parameter) {
   weights(margins, y, status, s, sums, n, column_chunks, rows, chunks,
           DescentRule(loss, algorithm, schedule, parameter));
+}
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_wide_shares_f32(const float* A, i64 item_stride, const signed char* status, const float* s, float* shares,
+                             int n, int k, int rows, int chunks, int triangular) {
+  shares_of_chunks(A, item_stride, status, s, shares, n, k, rows, chunks, triangular);
+}
+extern "C" __global__ void __launch_bounds__(256)
+    logistic_wide_shares_f64(const double* A, i64 item_stride, const signed char* status, const double* s,
+                             double* shares, int n, int k, int rows, int chunks, int triangular) {
+  shares_of_chunks(A, item_stride, status, s, shares, n, k, rows, chunks, triangular);
 }
 extern "C" __global__ void __launch_bounds__(512, 2)
     logistic_wide_step_f32(const float* A, i64 item_stride, const signed char* status, const float* s,

@@ -28,7 +28,7 @@ def logistic_path(
 ) -> None:  # fmt: skip
     """The iterates of X (..., n, d), y (..., n) after `steps` (t,); coef (..., t, d), the other results (..., t)."""
     (n, d), cp = X.shape[-2:], _launch.cupy()
-    finite = cp.isfinite(X).all(axis=(-2, -1)) & cp.isfinite(y).all(axis=-1) & cp.isfinite(init).all(axis=-1)
+    finite = _finite(X, 2) & _finite(y, 1) & _finite(init, 1)
     status[...] = cp.where(finite, 0, 1)
     error[...] = 0.0
     if coef.size + log_loss.size == 0:
@@ -46,6 +46,16 @@ def logistic_path(
     error[...] = cp.where(cp.isnan(coef).any(axis=-1) & (status == 1)[..., None], cp.nan, error)
     status[...] = cp.where(status == 1, 1, cp.where(cp.isnan(norm).any(axis=-1), 2, 0))
     call.pace.finish()
+
+
+def _unrepeated(a: Array, own: int) -> Array:
+    """One copy of what the batch axes, all but the last `own`, repeat: such axes have length 1."""
+    return a[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in a.strides[: a.ndim - own])]
+
+
+def _finite(a: Array, own: int) -> Array:
+    """Whether every number of an item is finite, of lengths that broadcast; nothing repeated is looked at twice."""
+    return _launch.cupy().isfinite(_unrepeated(a, own)).all(axis=tuple(range(-own, 0)))
 
 
 @dataclass(frozen=True)
@@ -83,11 +93,11 @@ class Call:
     ) -> None:  # fmt: skip
         cp = _launch.cupy()
         self.items, (self.n, self.d), self.count = status.size, X.shape[-2:], len(steps)
-        self.shared_X = X.ndim > 2 and all(
-            stride == 0 or extent == 1 for stride, extent in zip(X.strides[:-2], X.shape[:-2], strict=True)
-        )
-        self.X = cp.ascontiguousarray(X[(0,) * (X.ndim - 2)] if self.shared_X else X)
-        self.item_stride = 0 if self.shared_X else self.n * self.d
+        one = _unrepeated(X, 2)
+        shared_X = X.ndim > 2 and one.size == self.n * self.d
+        # A kernel has one stride for all items: X that only some batch axes repeat is copied out, item by item.
+        self.X = cp.ascontiguousarray(one.reshape(self.n, self.d) if shared_X else X)
+        self.item_stride = 0 if shared_X else self.n * self.d
         self.y, self.start = cp.ascontiguousarray(y), cp.ascontiguousarray(init)
         self.steps, self.steps_there = steps, cp.asarray(steps)
         self.eta = cp.ascontiguousarray(cp.asarray(step_size, dtype=np.float64))
@@ -100,6 +110,13 @@ class Call:
     def kernel(self, family: str, name: str) -> Any:
         """The kernel for the data's dtype."""
         return _launch.kernel(family, f"{family}_{name}_{'f32' if self.dtype.itemsize == 4 else 'f64'}")
+
+    def launched(self, steps: float, reported: float = 0.0) -> None:
+        """So many steps of every item are queued, and what is done for so much, of 1, of the iterates to report.
+
+        An iterate to report counts as a step. Everything is done when `Pace.finish` says so.
+        """
+        self.pace.launched((steps + self.count * reported) / (float(self.steps[-1]) + self.count))
 
     def in_coordinates(self) -> None:
         """Wide problems in the n coordinates of their span."""
@@ -144,7 +161,7 @@ class Call:
                 ),
                 shared_mem=shape.shared,
             )  # fmt: skip
-            self.pace.launched(until / last if last else 1.0)
+            self.launched(until)
             done, following = until, int(np.searchsorted(self.steps, until, side="right"))
             if done >= last:
                 return

@@ -46,8 +46,8 @@ def measure(call: Call, log_loss: Array, margin: Array, norm: Array) -> None:
     coef, results = call.coef.reshape(items, count, d), [a.reshape(items, count) for a in (log_loss, margin, norm)]
     shared_X, y = call.item_stride == 0, call.y.reshape(items, n)
     X = call.X if shared_X else call.X.reshape(items, n, d)
-    loss = np.int32(call.loss)
-    for number, (some, begin, length) in enumerate(parts):
+    loss, done = np.int32(call.loss), 0
+    for some, begin, length in parts:
         own, pairs = some.stop - some.start, 1
         while 2 * pairs < min(length, TOGETHER):
             pairs *= 2
@@ -67,5 +67,6 @@ def measure(call: Call, log_loss: Array, margin: Array, norm: Array) -> None:
         sizes = (n, d, count, begin, length, row_chunks)
         arrays = (sums, call.status[some], coef[some], *(values[some] for values in results))
         points((own * length,), (128,), (*arrays, *(np.int32(v) for v in sizes), loss), shared_mem=4 * SLOTS * 8)
-        if number + 1 < len(parts):
-            call.pace.launched(1.0)
+        done += own * length
+        if done < items * count:
+            call.launched(float(call.steps[-1]), 0.5 + 0.5 * done / (items * count))

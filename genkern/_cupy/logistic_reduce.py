@@ -56,14 +56,14 @@ def _by_blocks(call: Call, found: Reduced, matrices: int) -> None:
         matrix = (X[some], found.Q[some], found.L[some])
         rows((some.stop - first,), (256,), (*matrix, taken[some], *sizes), shared_mem=2 * SLOTS * 8)
         if some.stop < matrices:
-            call.pace.launched(0.0)
+            call.launched(0.0)
     for first in range(0, items, together):
         some = slice(first, min(items, first + together))
         own = slice(None) if found.q_stride == 0 else some
         given = (found.Q[own], np.int64(found.q_stride), call.start.reshape(items, d)[some], call.status[some])
         origin((some.stop - first,), (256,), (*given, found.origin[some], found.c[some], taken[some], *sizes))
         if some.stop < items:
-            call.pace.launched(0.0)
+            call.launched(0.0)
 
 
 def _by_cusolver(call: Call, found: Reduced, matrices: int) -> None:
@@ -81,7 +81,7 @@ def _by_cusolver(call: Call, found: Reduced, matrices: int) -> None:
             c = c + taken
             left = left - cp.matmul(taken, basis)
         found.origin[item], found.c[item] = left, c
-        call.pace.launched(0.0)
+        call.launched(0.0)
 
 
 def points(call: Call, found: Reduced, path: Array) -> None:
@@ -89,11 +89,12 @@ def points(call: Call, found: Reduced, path: Array) -> None:
     n, d, items, count = call.n, call.d, call.items, call.count
     kernel, coef, status = call.kernel("logistic_reduce", "points"), call.coef.reshape(items, count, d), call.status
     most = max(1, int(call.pace.seconds / (2e-11 * n * d)))
-    parts = list(pieces(items, count, most, POINTS))
-    for number, (some, begin, length) in enumerate(parts):
+    done = 0
+    for some, begin, length in pieces(items, count, most, POINTS):
         own = slice(None) if found.q_stride == 0 else some
         blocks = (some.stop - some.start) * -(-length // POINTS) * -(-d // 256)
         arrays = (path[some], found.Q[own], np.int64(found.q_stride), found.origin[some], status[some], coef[some])
         kernel((blocks,), (256,), (*arrays, *(np.int32(v) for v in (n, d, count, begin, length))))
-        if number + 1 < len(parts):
-            call.pace.launched(1.0)
+        done += (some.stop - some.start) * length
+        if done < items * count:
+            call.launched(float(call.steps[-1]), 0.5 * done / (items * count))

@@ -89,9 +89,11 @@ def logistic_large(cupy: Any, dtype: Any) -> None:
 
 
 def logistic_wide(cupy: Any, dtype: Any) -> None:
-    """Every algorithm on long rows: several chunks of columns and of rows."""
+    """Every algorithm on long rows: several chunks of columns and of rows, with a share of the gradient and without."""
     with changed("logistic", SMALL_BYTES=0), changed("logistic_large", TALL=30, COLUMNS=20, WEIGHTS=8):
         _descents(cupy, dtype, 10, 34)
+        with changed("logistic_large", SPLIT=2):
+            _descents(cupy, dtype, 21, 34)
 
 
 def logistic_reduce(cupy: Any, dtype: Any) -> None:
