@@ -1,5 +1,6 @@
 """What every test file shares: the backends, and the warnings that are no errors."""
 
+import importlib
 import os
 
 import pytest
@@ -51,6 +52,25 @@ def cupy():
         pytest.skip("cupy: no GPU, and no C++ compiler to emulate one")
     with standin.installed() as module:
         yield module
+
+
+@pytest.fixture
+def emulated(cupy):
+    """The stand-in and its log; on a real GPU there is no log to look at."""
+    if cupy.ndarray is not standin.ndarray:
+        pytest.skip("a real GPU keeps no log of launches")
+    return cupy
+
+
+@pytest.fixture
+def change(emulated, monkeypatch):
+    """Sets constants of a module, so that small problems are cut up as large ones are."""
+
+    def set_constants(module, **constants):
+        for name, value in constants.items():
+            monkeypatch.setattr(importlib.import_module(f"genkern._cupy.{module}"), name, value)
+
+    return set_constants
 
 
 @pytest.fixture

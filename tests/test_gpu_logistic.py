@@ -13,14 +13,6 @@ from tolerances import WEIGHT_ULPS
 import genkern
 
 
-@pytest.fixture
-def emulated(cupy):
-    """The stand-in and its log; on a real GPU there is no log to look at."""
-    if cupy.ndarray is not standin.ndarray:
-        pytest.skip("a real GPU keeps no log of launches")
-    return cupy
-
-
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_where_a_path_is_cut_into_launches_changes_no_bit(emulated, monkeypatch, algorithm):
     from genkern._cupy import logistic

@@ -1,7 +1,5 @@
 """Descent on a GPU, of problems that one block does not hold, reduce or measure; each way is reached at small sizes."""
 
-import importlib
-
 import numpy as np
 import pytest
 from gpu import standin
@@ -12,25 +10,6 @@ import genkern
 
 TALL, WIDE = ["large_pass", "large_update"], ["wide_margins", "wide_weights", "wide_step"]
 SPLIT = [*WIDE[:2], "wide_shares", "large_update"]
-
-
-@pytest.fixture
-def emulated(cupy):
-    """The stand-in and its log; on a real GPU there is no log to look at."""
-    if cupy.ndarray is not standin.ndarray:
-        pytest.skip("a real GPU keeps no log of launches")
-    return cupy
-
-
-@pytest.fixture
-def change(emulated, monkeypatch):
-    """Sets constants of a module, so that small problems are cut up as large ones are."""
-
-    def set_constants(module, **constants):
-        for name, value in constants.items():
-            monkeypatch.setattr(importlib.import_module(f"genkern._cupy.{module}"), name, value)
-
-    return set_constants
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

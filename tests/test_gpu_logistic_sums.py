@@ -5,29 +5,10 @@ import re
 
 import numpy as np
 import pytest
-from gpu import compile, nvrtc, standin
+from gpu import compile, nvrtc
 from gpu.descents import FIELDS, logged, names, options_of, problem
 
 import genkern
-
-
-@pytest.fixture
-def emulated(cupy):
-    """The stand-in and its log; on a real GPU there is no log to look at."""
-    if cupy.ndarray is not standin.ndarray:
-        pytest.skip("a real GPU keeps no log of launches")
-    return cupy
-
-
-@pytest.fixture
-def change(emulated, monkeypatch):
-    """Sets constants of a module, so that small problems are cut up as large ones are."""
-
-    def set_constants(module, **constants):
-        for name, value in constants.items():
-            monkeypatch.setattr(importlib.import_module(f"genkern._cupy.{module}"), name, value)
-
-    return set_constants
 
 
 @pytest.mark.parametrize("shared_X", [False, True])

@@ -145,14 +145,15 @@ extern "C" __global__ void __launch_bounds__(256)
                               double* margins, int n, int k, int columns, int column_chunks, int triangular) {
   partial_margins(A, item_stride, status, x, margins, n, k, columns, column_chunks, triangular);
 }
-extern "C" __global__ void __launch_bounds__(256)
+// Four blocks: left to itself ptxas allows six, and spills.
+extern "C" __global__ void __launch_bounds__(256, 4)
     logistic_wide_weights_f32(const float* margins, const float* y, const signed char* status, float* s, double* sums,
                               int n, int column_chunks, int rows, int chunks, int loss, int algorithm, int schedule,
                               double parameter) {
   weights(margins, y, status, s, sums, n, column_chunks, rows, chunks,
           DescentRule(loss, algorithm, schedule, parameter));
 }
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     logistic_wide_weights_f64(const double* margins, const double* y, const signed char* status, double* s,
                               double* sums, int n, int column_chunks, int rows, int chunks, int loss, int algorithm,
                               int schedule, double parameter) {

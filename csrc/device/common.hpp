@@ -15,13 +15,11 @@
 #define GENKERN_SQRT(x) __builtin_sqrt(x)
 #endif
 
-// For clang and CUDA the count says nothing: loops of a known length are unrolled as a whole, others as the compiler
-// likes. (NVRTC given the counts spills registers of logistic_wide_weights_f64.) See logistic_large.cu for loads ahead.
 #define GENKERN_PRAGMA(text) _Pragma(#text)
 #if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
 #define GENKERN_UNROLL(count) GENKERN_PRAGMA(GCC unroll count)
 #else
-#define GENKERN_UNROLL(count) GENKERN_PRAGMA(unroll)
+#define GENKERN_UNROLL(count) GENKERN_PRAGMA(unroll count)
 #endif
 
 namespace device {

@@ -152,14 +152,14 @@ def _factor(at: Scaled, item: int, columns: Array, c: Array, rest: Array) -> Arr
 def _project(Q: Array, y: Array, c: Array, rest: Array) -> None:
     """Q^T y and the norms of what it leaves, for a quarter as many columns at a time as Q has, or 16."""
     cp = _launch.cupy()
-    l, m = Q.shape  # noqa: E741
+    rows, m = Q.shape
     step = max(m // 4, 16)
     for first in range(0, y.shape[1], step):
         own = slice(first, first + step)
         own_y = y[:, own].copy()  # aligned like that of any other item
         own_c = cp.matmul(Q.T, own_y)
         c[:, own] = own_c
-        if l > m:
+        if rows > m:
             rest[own] = norms(own_y - cp.matmul(Q, own_c))
 
 
